@@ -1,0 +1,1 @@
+//! HTTP, TLS, authentication, the request path, watch streaming.

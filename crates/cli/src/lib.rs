@@ -1,0 +1,1 @@
+//! Cluster life and container commands.

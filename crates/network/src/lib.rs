@@ -1,0 +1,1 @@
+//! netlink, nf_tables, network namespaces.

@@ -1,0 +1,1 @@
+//! The node's agent: kubelet, service proxy, DNS.

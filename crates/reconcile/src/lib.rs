@@ -1,0 +1,1 @@
+//! The Reconciler trait, plans, and the driver without I/O.

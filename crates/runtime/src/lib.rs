@@ -1,0 +1,1 @@
+//! The runtime trait, the embedded runtime and its shim.

@@ -1,0 +1,1 @@
+//! The catalogue of kinds: schemas, defaulting, validation, OpenAPI, protobuf.

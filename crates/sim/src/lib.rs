@@ -1,0 +1,1 @@
+//! The control plane in one thread under virtual time.
