@@ -1,1 +1,19 @@
-//! Who may do what.
+//! Who may do what: pure decisions about a request, before anything is read or written.
+//!
+//! ```text
+//! User + verb + resource (Attributes) ──► Authorizer ──► Decision ──► forbidden() (403)
+//! ```
+//!
+//! Invariants: a decision needs nothing but its arguments; what is not allowed is refused.
+//! Deliberately absent: authentication and HTTP (`timonier-apiserver`); role-based access control,
+//! which comes as another [`Authorizer`] beside [`Builtin`].
+#![no_std]
+extern crate alloc;
+
+mod attributes;
+mod builtin;
+mod user;
+
+pub use attributes::{Attributes, Authorizer, Decision, forbidden};
+pub use builtin::Builtin;
+pub use user::{ServiceAccountName, User, groups};

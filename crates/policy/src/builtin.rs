@@ -1,0 +1,108 @@
+//! The rules that hold without any role: masters, our own components, discovery.
+
+use alloc::string::String;
+
+use crate::{Attributes, Authorizer, Decision, groups};
+
+/// Allows `system:masters` and our own components everything, everybody the health, version and
+/// discovery paths, and authenticated users the questions about themselves. It has no opinion on
+/// the rest, which is refused where no other authorizer allows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Builtin;
+
+impl Authorizer for Builtin {
+    fn authorize(&self, a: &Attributes<'_>) -> Decision {
+        if a.user.in_group(groups::MASTERS) || is_component(a) {
+            return Decision::Allow(String::new());
+        }
+        if !a.is_resource && a.verb_reads() && is_public(a.path) {
+            return Decision::Allow(String::new());
+        }
+        if a.user.in_group(groups::AUTHENTICATED) && asks_about_itself(a) {
+            return Decision::Allow(String::new());
+        }
+        Decision::NoOpinion(String::new())
+    }
+}
+
+impl Attributes<'_> {
+    fn verb_reads(&self) -> bool {
+        matches!(self.verb, "get" | "head")
+    }
+}
+
+/// The control plane's own identities. A node's name counts only with the group that our CA
+/// writes into a kubelet's certificate.
+fn is_component(a: &Attributes<'_>) -> bool {
+    match a.user.name.as_str() {
+        "system:apiserver" | "system:kube-controller-manager" | "system:kube-scheduler" => true,
+        name => name.starts_with("system:node:") && a.user.in_group(groups::NODES),
+    }
+}
+
+fn is_public(path: &str) -> bool {
+    let under = |root: &str| {
+        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    ["/healthz", "/livez", "/readyz", "/version", "/api", "/apis", "/openapi"]
+        .into_iter()
+        .any(under)
+}
+
+/// Upstream's role `system:basic-user`.
+fn asks_about_itself(a: &Attributes<'_>) -> bool {
+    a.is_resource
+        && a.verb == "create"
+        && matches!(
+            (a.group, a.resource),
+            ("authorization.k8s.io", "selfsubjectaccessreviews" | "selfsubjectrulesreviews")
+                | ("authentication.k8s.io", "selfsubjectreviews")
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use smol_str::SmolStr;
+
+    use super::*;
+    use crate::User;
+
+    fn allowed(user: &User, verb: &str, path: &str, group: &str, resource: &str) -> bool {
+        let is_resource = path.is_empty();
+        let a = Attributes {
+            is_resource,
+            group,
+            resource,
+            version: "v1",
+            ..Attributes::of_path(user, verb, path)
+        };
+        matches!(Builtin.authorize(&a), Decision::Allow(_))
+    }
+
+    #[test]
+    fn who_may_do_what() {
+        let master = User::authenticated("kubernetes-admin", [SmolStr::new("system:masters")]);
+        let node = User::authenticated("system:node:a", [SmolStr::new("system:nodes")]);
+        let scheduler = User::authenticated("system:kube-scheduler", []);
+        let account = User::service_account("default", "default", "u");
+        let nobody = User::anonymous();
+        for user in [&master, &node, &scheduler] {
+            assert!(allowed(user, "delete", "", "", "pods"));
+            assert!(allowed(user, "get", "/metrics", "", ""));
+        }
+        let fake = User::authenticated("system:node:a", []);
+        for user in [&account, &nobody, &fake] {
+            assert!(!allowed(user, "get", "", "", "pods"));
+            assert!(!allowed(user, "get", "/metrics", "", ""));
+            assert!(!allowed(user, "post", "/version", "", ""));
+            for path in ["/livez", "/readyz/ping", "/version", "/apis/apps/v1", "/openapi/v3"] {
+                assert!(allowed(user, "get", path, "", ""), "{path}");
+            }
+            assert!(!allowed(user, "get", "/apisx", "", ""));
+        }
+        let group = "authentication.k8s.io";
+        assert!(allowed(&account, "create", "", group, "selfsubjectreviews"));
+        assert!(!allowed(&nobody, "create", "", group, "selfsubjectreviews"));
+        assert!(!allowed(&account, "create", "", group, "tokenreviews"));
+    }
+}
