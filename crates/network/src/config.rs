@@ -1,0 +1,43 @@
+//! What distinguishes one cluster's network on a host from another's.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use timonier_traffic::Cidr;
+
+/// The network of one cluster on one node. Two clusters of a host must differ in every name and
+/// range.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// Where the bind mounts of pod namespaces and the address records live; ours alone.
+    pub state_dir: PathBuf,
+    /// Where the clusters of a host agree on shared kernel settings: `/run/timonier`.
+    pub shared_dir: PathBuf,
+    pub node_name: String,
+    /// The node's address towards other nodes; the source of the node's own calls to Services.
+    pub node_ip: Option<Ipv4Addr>,
+    /// The node's part of the pod range, such as 10.244.0.0/24.
+    pub node_pod_cidr: Cidr,
+    /// The pod range of the whole cluster.
+    pub cluster_pod_cidr: Cidr,
+    pub service_cidr: Cidr,
+    /// The cluster DNS address, held by the node itself.
+    pub dns_ip: Option<Ipv4Addr>,
+    /// The start of every interface name: unique per cluster on a host, 1 to 8 characters.
+    pub interface_prefix: String,
+    /// The nf_tables table; unique per cluster on a host.
+    pub table: String,
+    /// The pods' MTU in bytes; 1,500, or 50 less where an overlay is used.
+    pub mtu: u32,
+}
+
+impl NetworkConfig {
+    /// The address that pods see as their gateway and the node uses towards pods: the first of
+    /// the node's range.
+    pub fn gateway(&self) -> Ipv4Addr {
+        match self.node_pod_cidr.nth(1) {
+            Some(std::net::IpAddr::V4(address)) => address,
+            _ => Ipv4Addr::UNSPECIFIED,
+        }
+    }
+}
