@@ -1,0 +1,81 @@
+//! What readers, watchers and the committer share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::log::{Entry, Log};
+use crate::snapshot::State;
+use crate::{Options, Snapshot};
+
+pub(crate) struct Shared {
+    pub options: Options,
+    state: ArcSwap<State>,
+    log: Mutex<Log>,
+    /// Events up to this revision are in the queues of their watchers.
+    delivered: AtomicU64,
+    /// The published revision, to wait for.
+    published: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub fn new(state: State, options: Options) -> Arc<Self> {
+        let state = Arc::new(state);
+        let revision = state.revision;
+        Arc::new(Shared {
+            log: Mutex::new(Log::new(state.clone(), options.retention)),
+            state: ArcSwap::new(state),
+            delivered: AtomicU64::new(revision),
+            published: watch::Sender::new(revision),
+            options,
+        })
+    }
+
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        Snapshot { revision: state.revision, state }
+    }
+
+    /// Makes durable events visible: first to readers, so that whoever hears of an event finds it
+    /// in a snapshot, then to watchers.
+    pub fn publish(&self, entries: Vec<Entry>) {
+        let Some(state) = entries.last().map(|e| e.state.clone()) else { return };
+        let revision = state.revision;
+        let mut log = self.log();
+        self.state.store(state);
+        log.append(entries, (self.options.clock)());
+        self.delivered.store(revision, Ordering::Release);
+        drop(log);
+        self.published.send_replace(revision);
+    }
+
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Acquire)
+    }
+
+    /// Waits until everything up to `revision` is visible; `false` if the store was closed first.
+    pub async fn wait_for(&self, revision: u64) -> bool {
+        let mut published = self.published.subscribe();
+        published.wait_for(|r| *r >= revision).await.is_ok()
+    }
+
+    pub fn forget(&self, prefix: &str, id: u64) {
+        self.log().forget(prefix, id);
+    }
+
+    pub fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("revision", &self.state.load().revision).finish()
+    }
+}
