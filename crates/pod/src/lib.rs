@@ -1,1 +1,30 @@
-//! A pod's life on a node, as decisions.
+//! A pod's life on a node, as decisions: values in, a plan out.
+//!
+//! ```text
+//! pod (API) ─┐
+//! observed ──┼─► plan::plan ──► actions (mount, create, start, kill, probe, …), Events, wake-up
+//! memory ────┤
+//! now ───────┘   status::status ──► `status` as upstream's kubelet writes it
+//! ```
+//!
+//! `spec` reads the pod; `probe`, `backoff` and `memory` hold what is remembered between two
+//! decisions; `env`, `downward`, `security`, `resources`, `dns`, `volumes` say what a container
+//! is given.
+//!
+//! Invariants: no clock, no randomness, no I/O; the same input gives the same plan; an action is
+//! asked for once, until its outcome is reported back to the memory.
+//! Deliberately absent: how a thing is done (`timonier-node`, `timonier-runtime`), and the API.
+#![no_std]
+extern crate alloc;
+
+pub mod backoff;
+pub mod downward;
+pub mod env;
+pub mod observed;
+pub mod probe;
+pub mod resources;
+pub mod sources;
+pub mod spec;
+
+pub use downward::NodeFacts;
+pub use observed::Observed;
