@@ -1,0 +1,5 @@
+//! The client of registries.
+
+pub mod auth;
+
+pub use auth::{Auth, DockerConfig};
