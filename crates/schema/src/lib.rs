@@ -1,1 +1,27 @@
-//! The catalogue of kinds: schemas, defaulting, validation, OpenAPI, protobuf.
+//! The catalogue of kinds: what Kubernetes v1.35 knows of each resource, as data.
+//!
+//! ```text
+//! facts/*.facts ─┐ build/  ┌─► tables (constant) ─► Schema ─► defaults, decode, prune, protobuf
+//! k8s-openapi ───┘         └─► descriptions (packed) ──► openapi
+//! resources.rs ─► ResourceRow ─► Catalogue ─► discovery        CRD ─► crd ─► ResourceRow
+//! ```
+//!
+//! Invariants: a catalogue never changes, a change makes a new one; the built-in tables are
+//! constant data that cost nothing to load; no input panics.
+//! Deliberately absent: validation beyond structure (`rules`), storage, HTTP.
+#![no_std]
+extern crate alloc;
+// For reading packed data only: the decompressor's trait lives in std.
+extern crate std;
+
+mod builtin;
+mod catalogue;
+pub mod discovery;
+mod node;
+mod row;
+mod schema;
+
+pub use catalogue::Catalogue;
+pub use node::Type;
+pub use row::{InitialStatus, NameRule, ResourceRow, Selectable, Strategy, Subresource, Verbs};
+pub use schema::{Field, ListType, Schema};
