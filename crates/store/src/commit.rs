@@ -66,6 +66,9 @@ struct Accepted {
     reply: Reply,
 }
 
+/// A write that does not fit, and the state it met.
+type Refused = (Reply, Option<Arc<Item>>);
+
 impl Committer {
     /// Loads what the backend keeps.
     pub fn open(mut backend: Box<dyn Backend>, options: Options) -> Result<Self, Error> {
@@ -108,10 +111,7 @@ impl Committer {
         }
     }
 
-    fn decide(
-        &self,
-        batch: Vec<Request>,
-    ) -> (Vec<Accepted>, Vec<Change>, Vec<(Reply, Option<Arc<Item>>)>) {
+    fn decide(&self, batch: Vec<Request>) -> (Vec<Accepted>, Vec<Change>, Vec<Refused>) {
         let state = self.shared.state();
         let mut revision = state.revision;
         let mut items = state.items.clone();

@@ -25,6 +25,7 @@
 
 mod backend;
 mod commit;
+mod disk;
 mod error;
 mod item;
 mod log;
@@ -33,11 +34,14 @@ mod shared;
 mod snapshot;
 mod store;
 mod watch;
+mod writer;
 
 pub use backend::{Backend, Change, Failure, Loaded, Record};
+pub use disk::{DiskBackend, OpenStorage};
 pub use error::{Compacted, Error, WatchEnd};
 pub use item::{Event, EventKind, Expect, Item};
 pub use memory::MemoryDisk;
+pub use redb::StorageBackend;
 pub use snapshot::Snapshot;
 pub use store::{Clock, Location, Options, Retention, Stamp, Store};
 pub use watch::Watcher;

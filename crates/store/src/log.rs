@@ -68,23 +68,14 @@ impl Log {
         self.trim(now);
     }
 
-    /// Starts over from a state that has no known way from the former one.
-    pub fn reset(&mut self, base: Arc<State>) {
-        self.end_all(WatchEnd::Reset);
-        self.ring.clear();
-        self.bytes = 0;
-        self.expiring.clear();
-        self.index_expiring(&base);
-        self.base = base;
-    }
-
     /// Forgets what is too old or too much.
     pub fn trim(&mut self, now: u64) {
         let r = &self.retention;
         while let Some(first) = self.ring.front() {
             let old = now.saturating_sub(first.at) > r.age.as_millis() as u64;
             let over = self.ring.len() > r.most || self.bytes > r.bytes;
-            if !over && !(old && self.ring.len() > r.least) {
+            let done_with = old && self.ring.len() > r.least;
+            if !(over || done_with) {
                 break;
             }
             let Some(kept) = self.ring.pop_front() else { break };

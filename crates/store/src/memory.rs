@@ -22,6 +22,8 @@ struct State {
     full: bool,
     broken: bool,
     open: bool,
+    /// Counts the openings. Only the last one writes.
+    generation: u64,
 }
 
 impl MemoryDisk {
@@ -42,9 +44,11 @@ impl MemoryDisk {
     }
 
     /// What a crash of the process does: the disk may be opened again, although the store that
-    /// had it open was not closed.
+    /// had it open was not closed. That store cannot write any more.
     pub fn release(&self) {
-        self.state().open = false;
+        let mut state = self.state();
+        state.open = false;
+        state.generation += 1;
     }
 
     pub(crate) fn open(&self) -> Result<MemoryBackend, Error> {
@@ -53,7 +57,7 @@ impl MemoryDisk {
             return Err(Error::InUse { path: "memory".into(), owner: "another store".into() });
         }
         state.open = true;
-        Ok(MemoryBackend(self.clone()))
+        Ok(MemoryBackend { disk: self.clone(), generation: state.generation })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -62,17 +66,23 @@ impl MemoryDisk {
 }
 
 /// The one writer of a [`MemoryDisk`]; the disk is free again when it is dropped.
-pub(crate) struct MemoryBackend(MemoryDisk);
+pub(crate) struct MemoryBackend {
+    disk: MemoryDisk,
+    generation: u64,
+}
 
 impl Backend for MemoryBackend {
     fn load(&mut self) -> Result<Loaded, Error> {
-        let state = self.0.state();
+        let state = self.disk.state();
         let records = state.records.iter().map(|(k, r)| (k.clone(), r.clone())).collect();
         Ok(Loaded { revision: state.revision.max(Store::FIRST_REVISION), records })
     }
 
     fn commit(&mut self, revision: u64, changes: &[Change]) -> Result<Vec<Bytes>, Failure> {
-        let mut state = self.0.state();
+        let mut state = self.disk.state();
+        if state.generation != self.generation {
+            return Err(Failure::Broken("the simulated disk was taken away".into()));
+        }
         if state.full {
             return Err(Failure::Full("no space left on the simulated disk".into()));
         }
@@ -97,6 +107,9 @@ impl Backend for MemoryBackend {
 
 impl Drop for MemoryBackend {
     fn drop(&mut self) {
-        self.0.release();
+        let mut state = self.disk.state();
+        if state.generation == self.generation {
+            state.open = false;
+        }
     }
 }

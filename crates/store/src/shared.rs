@@ -10,14 +10,21 @@ use crate::log::{Entry, Log};
 use crate::snapshot::State;
 use crate::{Options, Snapshot};
 
+#[derive(Clone, Copy)]
+struct Progress {
+    /// What is visible.
+    revision: u64,
+    closed: bool,
+}
+
 pub(crate) struct Shared {
     pub options: Options,
     state: ArcSwap<State>,
     log: Mutex<Log>,
     /// Events up to this revision are in the queues of their watchers.
     delivered: AtomicU64,
-    /// The published revision, to wait for.
-    published: watch::Sender<u64>,
+    /// To wait for.
+    progress: watch::Sender<Progress>,
 }
 
 impl Shared {
@@ -28,7 +35,7 @@ impl Shared {
             log: Mutex::new(Log::new(state.clone(), options.retention)),
             state: ArcSwap::new(state),
             delivered: AtomicU64::new(revision),
-            published: watch::Sender::new(revision),
+            progress: watch::Sender::new(Progress { revision, closed: false }),
             options,
         })
     }
@@ -52,7 +59,7 @@ impl Shared {
         log.append(entries, (self.options.clock)());
         self.delivered.store(revision, Ordering::Release);
         drop(log);
-        self.published.send_replace(revision);
+        self.progress.send_modify(|p| p.revision = revision);
     }
 
     pub fn delivered(&self) -> u64 {
@@ -61,8 +68,25 @@ impl Shared {
 
     /// Waits until everything up to `revision` is visible; `false` if the store was closed first.
     pub async fn wait_for(&self, revision: u64) -> bool {
-        let mut published = self.published.subscribe();
-        published.wait_for(|r| *r >= revision).await.is_ok()
+        let mut progress = self.progress.subscribe();
+        let seen = progress.wait_for(|p| p.revision >= revision || p.closed).await;
+        seen.is_ok_and(|p| p.revision >= revision)
+    }
+
+    /// Ends the watches and whoever waits; writers refuse from then on.
+    pub fn close(&self) {
+        self.log().close();
+        self.progress.send_modify(|p| p.closed = true);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.progress.borrow().closed
+    }
+
+    /// Waits for [`Shared::close`].
+    pub async fn closed(&self) {
+        // Cannot fail: the sender lives as long as this.
+        let _ = self.progress.subscribe().wait_for(|p| p.closed).await;
     }
 
     pub fn forget(&self, prefix: &str, id: u64) {

@@ -1,6 +1,7 @@
 //! The store's calls.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,9 +9,10 @@ use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
 use crate::backend::Backend;
-use crate::commit::{Committer, Intent, Request};
+use crate::commit::{Intent, Request};
 use crate::shared::Shared;
-use crate::{Compacted, Error, Expect, Item, MemoryDisk, Snapshot, Watcher};
+use crate::writer::Writer;
+use crate::{Compacted, DiskBackend, Error, Expect, Item, MemoryDisk, Snapshot, Watcher};
 
 /// Makes the value that readers see from the stored bytes and the revision of the write.
 pub type Stamp = fn(&Bytes, u64) -> Bytes;
@@ -71,6 +73,8 @@ pub enum Location {
     /// In memory. Every write is done when the call returns, on the caller's thread, so that a
     /// single-threaded runtime sees the same order each time.
     Memory(MemoryDisk),
+    /// In a redb file in this directory, which is made where it does not exist.
+    Directory(PathBuf),
     /// In a backend of the caller's, written by a thread of the store.
     Backend(Box<dyn Backend>),
 }
@@ -82,10 +86,6 @@ pub struct Store {
     writer: Arc<Writer>,
 }
 
-enum Writer {
-    Inline(Mutex<Option<Committer>>),
-}
-
 impl Store {
     /// The revision of an empty store, as of an empty etcd.
     pub const FIRST_REVISION: u64 = 1;
@@ -95,20 +95,15 @@ impl Store {
     /// # Errors
     /// [`Error::InUse`] where it is open already, [`Error::Open`] where it cannot be read.
     pub async fn open(location: Location, options: Options) -> Result<Store, Error> {
-        match location {
-            Location::Memory(disk) => {
-                let committer = Committer::open(Box::new(disk.open()?), options)?;
-                let shared = committer.shared().clone();
-                let writer = Writer::Inline(Mutex::new(Some(committer)));
-                Ok(Store { shared, writer: Arc::new(writer) })
+        let (shared, writer) = match location {
+            Location::Memory(disk) => Writer::inline(Box::new(disk.open()?), options)?,
+            Location::Directory(path) => {
+                Writer::thread(move || Ok(Box::new(DiskBackend::directory(&path)?)), options)
+                    .await?
             }
-            Location::Backend(backend) => {
-                let committer = Committer::open(backend, options)?;
-                let shared = committer.shared().clone();
-                let writer = Writer::Inline(Mutex::new(Some(committer)));
-                Ok(Store { shared, writer: Arc::new(writer) })
-            }
-        }
+            Location::Backend(backend) => Writer::thread(move || Ok(backend), options).await?,
+        };
+        Ok(Store { shared, writer: Arc::new(writer) })
     }
 
     /// Writes a key. Gives its new state when that is durable and visible.
@@ -226,28 +221,28 @@ impl Store {
 
     /// Housekeeping for as long as the store is open.
     pub async fn run_maintenance(&self) {
-        while !self.is_closed() {
-            let pause = self.maintain().await;
-            tokio::time::sleep(pause).await;
+        let rounds = async {
+            loop {
+                let pause = self.maintain().await;
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            () = self.shared.closed() => {}
+            () = rounds => {}
         }
     }
 
     /// Ends all watches, finishes the writes under way, and frees the data directory. Later
     /// writes are answered with [`Error::Closed`]; snapshots stay readable.
     pub async fn close(&self) {
-        match &*self.writer {
-            Writer::Inline(committer) => {
-                drop(committer.lock().unwrap_or_else(PoisonError::into_inner).take());
-            }
-        }
-        self.shared.log().close();
+        self.writer.close().await;
+        self.shared.close();
     }
 
     /// Whether the store was closed.
     pub fn is_closed(&self) -> bool {
-        match &*self.writer {
-            Writer::Inline(c) => c.lock().unwrap_or_else(PoisonError::into_inner).is_none(),
-        }
+        self.shared.is_closed()
     }
 
     async fn put_until(
@@ -271,15 +266,7 @@ impl Store {
         expect: Expect,
     ) -> Result<Arc<Item>, Error> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { key, intent, expect, reply };
-        match &*self.writer {
-            Writer::Inline(committer) => {
-                match &mut *committer.lock().unwrap_or_else(PoisonError::into_inner) {
-                    Some(committer) => committer.commit(vec![request]),
-                    None => return Err(Error::Closed),
-                }
-            }
-        }
+        self.writer.send(Request { key, intent, expect, reply }).await?;
         answer.await.unwrap_or(Err(Error::Closed))
     }
 }

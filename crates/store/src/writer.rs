@@ -1,0 +1,123 @@
+//! The way of a request to the committer: on the caller's thread, or through a queue to a thread
+//! that commits whatever has come together while the disk was busy.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::backend::Backend;
+use crate::commit::{BATCH, BATCH_BYTES, Committer, Request};
+use crate::shared::Shared;
+use crate::{Error, Options};
+
+/// Requests that may wait for the thread; more wait in their callers.
+const QUEUE: usize = 2 * BATCH;
+
+pub(crate) enum Writer {
+    Inline(Mutex<Option<Committer>>),
+    Thread(mpsc::Sender<Message>),
+}
+
+pub(crate) enum Message {
+    Write(Request),
+    /// Answered when the backend is let go of.
+    Close(oneshot::Sender<()>),
+}
+
+impl Writer {
+    /// A writer that commits each request before `send` returns.
+    pub fn inline(
+        backend: Box<dyn Backend>,
+        options: Options,
+    ) -> Result<(Arc<Shared>, Writer), Error> {
+        let committer = Committer::open(backend, options)?;
+        Ok((committer.shared().clone(), Writer::Inline(Mutex::new(Some(committer)))))
+    }
+
+    /// A writer with a thread of its own, on which the backend is opened and loaded too.
+    pub async fn thread(
+        backend: impl FnOnce() -> Result<Box<dyn Backend>, Error> + Send + 'static,
+        options: Options,
+    ) -> Result<(Arc<Shared>, Writer), Error> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (opened, opening) = oneshot::channel();
+        let body = move || match backend().and_then(|b| Committer::open(b, options)) {
+            Ok(committer) => {
+                if opened.send(Ok(committer.shared().clone())).is_ok() {
+                    run(committer, receiver);
+                }
+            }
+            Err(error) => drop(opened.send(Err(error))),
+        };
+        thread::Builder::new().name("store".into()).spawn(body).map_err(|error| Error::Open {
+            at: "a new thread".into(),
+            reason: error.to_string(),
+        })?;
+        let shared = opening.await.unwrap_or(Err(Error::Closed))?;
+        Ok((shared, Writer::Thread(sender)))
+    }
+
+    /// Hands over a request; its answer comes through its own channel.
+    pub async fn send(&self, request: Request) -> Result<(), Error> {
+        match self {
+            Writer::Inline(committer) => {
+                match &mut *committer.lock().unwrap_or_else(PoisonError::into_inner) {
+                    Some(committer) => committer.commit(vec![request]),
+                    None => return Err(Error::Closed),
+                }
+                Ok(())
+            }
+            Writer::Thread(queue) => {
+                queue.send(Message::Write(request)).await.map_err(|_| Error::Closed)
+            }
+        }
+    }
+
+    /// Finishes what was sent before and lets go of the backend.
+    pub async fn close(&self) {
+        match self {
+            Writer::Inline(committer) => {
+                drop(committer.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
+            Writer::Thread(queue) => {
+                let (done, closed) = oneshot::channel();
+                if queue.send(Message::Close(done)).await.is_ok() {
+                    // An error means that another call has closed it meanwhile.
+                    let _ = closed.await;
+                }
+            }
+        }
+    }
+}
+
+/// The thread: ends when the store is closed, or its last clone is gone.
+fn run(mut committer: Committer, mut queue: mpsc::Receiver<Message>) {
+    let mut close = None;
+    while close.is_none()
+        && let Some(first) = queue.blocking_recv()
+    {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Close(done) => close = Some(done),
+                Message::Write(request) => {
+                    bytes += request.size();
+                    batch.push(request);
+                    if batch.len() < BATCH && bytes < BATCH_BYTES {
+                        next = queue.try_recv().ok();
+                    }
+                }
+            }
+        }
+        committer.commit(batch);
+    }
+    let shared = committer.shared().clone();
+    drop(committer);
+    shared.close();
+    if let Some(done) = close {
+        let _ = done.send(());
+    }
+}
