@@ -1,1 +1,18 @@
-//! Cluster life and container commands.
+//! Cluster life (`up`, `down`, `status`, `reset`) and the container commands.
+//!
+//! ```text
+//! up ──spawns──► server (this binary, in the background) ──progress lines──► up
+//! down ─SIGTERM─► server; then what containers and network left on the host is removed
+//! ```
+//!
+//! Invariants: one server per data directory (a lock); keys and kubeconfigs are 0600 and written
+//! whole or not at all; nothing of the user's kubeconfig is lost.
+//! Deliberately absent: the composition of a server (the binary crate).
+
+pub mod cluster;
+pub mod files;
+pub mod kubeconfig;
+pub mod lock;
+pub mod pki;
+pub mod preflight;
+pub mod progress;
