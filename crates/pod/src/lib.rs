@@ -18,13 +18,29 @@
 extern crate alloc;
 
 pub mod backoff;
+mod conditions;
+mod container_status;
+pub mod dns;
 pub mod downward;
 pub mod env;
+pub mod image;
+pub mod life;
+pub mod memory;
+pub mod mounts;
 pub mod observed;
+pub mod plan;
 pub mod probe;
 pub mod resources;
+pub mod security;
 pub mod sources;
 pub mod spec;
+mod start;
+pub mod status;
+mod terminate;
+pub mod volumes;
 
 pub use downward::NodeFacts;
+pub use memory::{EndStep, Memory, StartError, Step};
 pub use observed::Observed;
+pub use plan::{Action, Event, Kill, Plan, Stage, grace_period, plan};
+pub use status::status;
