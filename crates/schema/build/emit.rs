@@ -19,13 +19,12 @@ const PATCH_MERGE: u32 = 1 << 11;
 const PATCH_RETAIN_KEYS: u32 = 1 << 12;
 
 /// Types with a JSON form of their own, and the variant of `Type` that stands for each.
-pub const SPECIAL: [(&str, &str); 11] = [
+pub const SPECIAL: [(&str, &str); 10] = [
     ("apiextensions.v1.JSON", "Json"),
     ("apiextensions.v1.JSONSchemaPropsOrArray", "SchemaOrArray"),
     ("apiextensions.v1.JSONSchemaPropsOrBool", "SchemaOrBool"),
     ("apiextensions.v1.JSONSchemaPropsOrStringArray", "SchemaOrStrings"),
     ("intstr.IntOrString", "IntOrString"),
-    ("meta.v1.Duration", "Duration"),
     ("meta.v1.FieldsV1", "FieldsV1"),
     ("meta.v1.MicroTime", "MicroTime"),
     ("meta.v1.Time", "Time"),
@@ -55,6 +54,13 @@ struct Extra<'a> {
     default: &'a str,
     allowed: &'a str,
     format: &'a str,
+}
+
+impl<'a> Extra<'a> {
+    /// What goes to a list's items or a map's values: the enum is theirs.
+    fn inner(&self) -> Extra<'a> {
+        Extra { allowed: self.allowed, ..Extra::default() }
+    }
 }
 
 impl Tables {
@@ -93,10 +99,10 @@ impl Tables {
         let first = self.properties.len();
         for f in &s.fields {
             let node = self.field_node(s, f, schemas);
-            let name = self.intern(&f.name);
+            let (name, inlined) = (self.intern(&f.name), self.intern(f.attribute("in")));
             let n = f.number;
             self.properties.push(format!(
-                "Property {{ name: {name}, node: {node}, number: [{}, {}, {}] }}",
+                "Property {{ name: {name}, inlined: {inlined}, node: {node}, number: [{}, {}, {}] }}",
                 n[0], n[1], n[2]
             ));
             self.property_descriptions.push(schemas.description(&s.name, Some(&f.name)));
@@ -127,6 +133,7 @@ impl Tables {
                 ("patch", "retainKeys") => extra.flags |= PATCH_RETAIN_KEYS,
                 ("patch", "merge,retainKeys") => extra.flags |= PATCH_MERGE | PATCH_RETAIN_KEYS,
                 ("patch", "replace") => {}
+                ("in", _) => {}
                 ("keys", v) => extra.keys = v,
                 ("key", v) => extra.merge_key = v,
                 ("default", v) => extra.default = v,
@@ -154,13 +161,9 @@ impl Tables {
             Go::Alias(_, under) => return self.type_node(under, go, extra),
             Go::Slice(item) => match &**item {
                 Go::Basic(b) if b == "uint8" => ("Bytes", 0),
-                // An enum of a list is one of its items.
-                item => {
-                    let on_item = Extra { allowed: extra.allowed, ..Extra::default() };
-                    ("Array", self.type_node(item, &item.print(), on_item))
-                }
+                item => ("Array", self.type_node(item, &item.print(), extra.inner())),
             },
-            Go::Map(_, value) => ("Map", self.type_node(value, &value.print(), Extra::default())),
+            Go::Map(_, value) => ("Map", self.type_node(value, &value.print(), extra.inner())),
             Go::Named(name) => {
                 let id = self.names.binary_search(name).unwrap_or_else(|_| panic!("no {name}"));
                 (special(name).unwrap_or("Struct"), id)
@@ -174,7 +177,8 @@ impl Tables {
                 other => panic!("unknown Go type {other}"),
             },
         };
-        let extra = if kind == "Array" { Extra { allowed: "", ..extra } } else { extra };
+        let extra =
+            if kind == "Array" || kind == "Map" { Extra { allowed: "", ..extra } } else { extra };
         let node = self.write_node(kind, extra.flags, child as u32, go, &extra);
         self.push_node(node)
     }

@@ -22,6 +22,13 @@ pub struct FieldFacts {
     pub attributes: Vec<(String, String)>,
 }
 
+impl FieldFacts {
+    /// An attribute's value, empty where it is not set.
+    pub fn attribute(&self, key: &str) -> &str {
+        self.attributes.iter().find(|(k, _)| k == key).map_or("", |(_, v)| v)
+    }
+}
+
 /// A Go type.
 #[derive(Clone)]
 pub enum Go {
@@ -104,6 +111,8 @@ fn read_line(package: &str, line: &str, all: &mut Vec<Struct>) {
         });
         return;
     }
+    // The values of an enum may hold spaces, so that they come last.
+    let (line, allowed) = line.split_once(" enum=").map_or((line, None), |(l, e)| (l, Some(e)));
     let mut words = line.split(' ');
     let mut word = || words.next().unwrap_or_else(|| panic!("too short: {package}: {line}"));
     let (name, number, options, go) = (word(), word(), word(), word());
@@ -121,6 +130,6 @@ fn read_line(package: &str, line: &str, all: &mut Vec<Struct>) {
         omit_empty: options.contains('o'),
         omit_zero: options.contains('z'),
         go: Go::parse(go),
-        attributes: attributes.collect(),
+        attributes: attributes.chain(allowed.map(|e| ("enum".into(), e.into()))).collect(),
     });
 }

@@ -16,6 +16,7 @@ extern crate std;
 
 mod builtin;
 mod catalogue;
+pub mod decode;
 pub mod discovery;
 mod node;
 mod row;

@@ -28,8 +28,6 @@ pub enum Type {
     Time,
     /// RFC 3339, microseconds.
     MicroTime,
-    /// Go's text of a duration.
-    Duration,
     /// The set of fields of server-side apply.
     FieldsV1,
     /// An embedded object of any kind.
@@ -105,6 +103,8 @@ pub(crate) struct Definition {
 #[derive(Clone, Debug)]
 pub(crate) struct Property {
     pub name: Text,
+    /// The Go structs inlined on the way to the field, with dots between.
+    pub inlined: Text,
     pub node: u32,
     /// Protobuf field numbers from the outer message inwards; 0 ends.
     pub number: [u8; 3],

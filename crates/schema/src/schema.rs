@@ -92,6 +92,11 @@ impl<'a> Schema<'a> {
             .then(|| Schema { arena: self.child_arena(), id: self.node().child })
     }
 
+    /// The JSON schema in a union with something else, in CustomResourceDefinitions.
+    pub(crate) fn json_schema(self) -> Option<Schema<'static>> {
+        builtin::schema_named("apiextensions.v1.JSONSchemaProps")
+    }
+
     /// The schema at a path of field names with dots between; items and map values are entered
     /// with `*`.
     pub fn at(self, path: &str) -> Option<Schema<'a>> {
@@ -221,7 +226,14 @@ pub(crate) fn field_at(arena: &Arena, index: u32) -> Field<'_> {
     Field { name: arena.text(p.name), schema: Schema { arena, id: p.node }, index }
 }
 
-impl Field<'_> {
+impl<'a> Field<'a> {
+    /// The Go structs inlined on the way to the field.
+    pub(crate) fn inlined(&self) -> impl Iterator<Item = &'a str> {
+        let arena = self.schema.arena;
+        let text = arena.text(arena.properties[self.index as usize].inlined);
+        text.split('.').filter(|s| !s.is_empty())
+    }
+
     pub(crate) fn number(&self, arena: &Arena) -> [u8; 3] {
         arena.properties[self.index as usize].number
     }

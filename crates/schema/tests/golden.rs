@@ -1,0 +1,89 @@
+//! Decodes upstream's golden objects of every stable kind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use timonier_meta::{GroupVersion, GroupVersionKind};
+use timonier_object::{Value, json};
+use timonier_schema::{Catalogue, decode};
+
+/// The directory of golden data; it is not part of the repository.
+fn golden() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = root.ancestors().map(|d| d.join("shared/data/golden-v1.35")).find(|p| p.is_dir());
+    if found.is_none() {
+        eprintln!("skipped: no golden data next to the workspace");
+    }
+    found
+}
+
+/// The golden files of kinds that the catalogue knows, without their extension.
+fn known(dir: &Path, catalogue: &Catalogue) -> Vec<(PathBuf, GroupVersionKind)> {
+    let mut stems: BTreeSet<PathBuf> = BTreeSet::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        stems.insert(entry.unwrap().path().with_extension(""));
+    }
+    let gvk = |stem: &Path| {
+        let text = fs::read(with(stem, "json")).ok()?;
+        let v = json::decode(&text).ok()?;
+        let gv = GroupVersion::parse(v.api_version())?;
+        let gvk = GroupVersionKind { group: gv.group, version: gv.version, kind: v.kind().into() };
+        catalogue.schema_of(&gvk).map(|_| gvk)
+    };
+    stems.into_iter().filter_map(|s| gvk(&s).map(|k| (s, k))).collect()
+}
+
+fn with(stem: &Path, extension: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{extension}", stem.display()))
+}
+
+fn read(stem: &Path) -> Value {
+    json::decode(&fs::read(with(stem, "json")).unwrap()).unwrap()
+}
+
+fn catalogue() -> Arc<Catalogue> {
+    Catalogue::builtin()
+}
+
+/// What of a golden object no decoder gives back: managed fields hold sets as raw bytes.
+#[test]
+fn json_round_trips() {
+    let Some(dir) = golden() else { return };
+    let catalogue = catalogue();
+    let files = known(&dir, &catalogue);
+    assert!(files.len() >= 75, "only {} golden kinds known", files.len());
+    for (stem, gvk) in files {
+        let expected = read(&stem);
+        let mut value = expected.clone();
+        let unknown = decode::typed(catalogue.schema_of(&gvk).unwrap(), &mut value).unwrap();
+        assert!(unknown.is_empty(), "{gvk}: {unknown:?}");
+        assert_same(&gvk, &value, &expected);
+    }
+}
+
+/// Fails with the first difference.
+fn assert_same(gvk: &GroupVersionKind, actual: &Value, expected: &Value) {
+    if let Some(d) = difference("", actual, expected) {
+        panic!("{gvk}: {d}");
+    }
+}
+
+fn difference(path: &str, a: &Value, e: &Value) -> Option<String> {
+    match (a, e) {
+        (Value::Object(a), Value::Object(e)) => {
+            let names: BTreeSet<&str> = a.keys().chain(e.keys()).collect();
+            names.into_iter().find_map(|name| match (a.get(name), e.get(name)) {
+                (Some(a), Some(e)) => difference(&format!("{path}.{name}"), a, e),
+                (a, e) => Some(format!("{path}.{name}: {a:?} for {e:?}")),
+            })
+        }
+        (Value::Array(a), Value::Array(e)) if a.len() == e.len() => a
+            .iter()
+            .zip(e.iter())
+            .enumerate()
+            .find_map(|(i, (a, e))| difference(&format!("{path}[{i}]"), a, e)),
+        (a, e) => (a != e).then(|| format!("{path}: {a} for {e}")),
+    }
+}
