@@ -11,7 +11,11 @@
 
 mod api;
 
+mod connector;
+mod https;
+
 pub use api::{
     Client, DeleteOptions, List, ListOptions, PatchType, Preconditions, Propagation, WatchEvent,
     WatchStream, WriteOptions,
 };
+pub use https::{HttpsClient, HttpsConfig, from_status};
