@@ -1,1 +1,24 @@
 //! The node's agent: kubelet, service proxy, DNS.
+//!
+//! ```text
+//!  watch of pods ──► dispatcher ──► one worker per pod ──► runtime, images, network, volumes
+//!  runtime events ────────┘          │  (timonier_pod decides, the worker acts)
+//!  ConfigMaps, Secrets, Services ───►┤
+//!                                    └──► status, Events, PodTable (for logs, exec, attach)
+//!  registration, lease, node status ──► API
+//! ```
+//!
+//! Invariants: nothing polls: a worker sleeps until a message or the time that its plan names;
+//! every decision about a pod is made in `timonier_pod`; a pod's files lie below one directory
+//! named by its uid; what runs keeps running when the agent ends.
+//! Deliberately absent: decisions, image formats, namespaces and packets (other crates).
+
+mod config;
+mod machine;
+mod pod_table;
+mod seams;
+
+pub use config::NodeConfig;
+pub use machine::Machine;
+pub use pod_table::{ContainerEntry, PodEntry, PodTable, TableError};
+pub use seams::{Images, Network, NodeEnvironment};
