@@ -10,6 +10,9 @@
 //! Deliberately absent: knowledge of kinds; every call names its resource.
 
 mod api;
+pub mod cache;
+pub mod driver;
+pub mod events;
 
 mod connector;
 mod https;

@@ -61,8 +61,8 @@ pub enum Outcome {
     Deleted { resource: GroupResource, key: ObjectKey, uid: SmolStr },
     /// The server refused it; nothing was changed.
     Refused(Failure),
-    /// No reply came: it may have been done or not.
-    Unknown { resource: GroupResource },
+    /// No reply came, or none that settles it: it may have been done or not.
+    Unknown(Failure),
 }
 
 impl Outcome {
@@ -90,10 +90,9 @@ impl Outcome {
             Operation::Delete { .. } => "delete",
         };
         let resource = write.resource.group_resource();
-        if matches!(error.code, 500 | 503 | 504) {
-            return Outcome::Unknown { resource };
-        }
-        Outcome::Refused(Failure { resource, key: write.key.clone(), verb: verb.into(), error })
+        let open = matches!(error.code, 500 | 503 | 504);
+        let failure = Failure { resource, key: write.key.clone(), verb: verb.into(), error };
+        if open { Outcome::Unknown(failure) } else { Outcome::Refused(failure) }
     }
 
     /// Whether the next write may follow.
@@ -241,7 +240,6 @@ impl Driver {
     pub fn finish(&mut self, task: TaskId, outcomes: Vec<Outcome>, now: Time) {
         let Some(done) = self.running.remove(&task) else { return };
         let mut failure = None;
-        let mut failed = false;
         let mut gates = Vec::new();
         for outcome in outcomes {
             match outcome {
@@ -252,13 +250,13 @@ impl Driver {
                     gates.push(Gate::Gone(resource, key, uid))
                 }
                 Outcome::Refused(why) => failure = Some(why),
-                Outcome::Unknown { resource } => {
-                    failed = true;
-                    gates.push(self.want(resource));
+                Outcome::Unknown(why) => {
+                    gates.push(self.want(why.resource.clone()));
+                    failure = Some(why);
                 }
             }
         }
-        failed |= failure.is_some();
+        let failed = failure.is_some();
         let waits = !done.wait.is_empty();
         gates.extend(done.wait.into_iter().map(|(r, revision)| Gate::Revision(r, revision)));
         let item = self.items.entry(done.id.clone()).or_default();

@@ -1,0 +1,11 @@
+//! What several controllers need.
+
+pub mod claim;
+pub mod conditions;
+pub mod hash;
+pub mod intstr;
+pub mod pods;
+pub mod ranking;
+pub mod revisions;
+#[cfg(test)]
+pub mod testing;
