@@ -14,9 +14,11 @@ extern crate alloc;
 // For reading packed data only: the decompressor's trait lives in std.
 extern crate std;
 
+mod base64;
 mod builtin;
 mod catalogue;
 pub mod decode;
+pub mod defaults;
 pub mod discovery;
 mod node;
 mod row;

@@ -205,6 +205,11 @@ impl<'a> Schema<'a> {
         self.arena.text(self.node().go)
     }
 
+    /// Whether the schema is one of the built-in types', so that Go's rules hold.
+    pub fn is_built_in(self) -> bool {
+        core::ptr::eq(self.arena, builtin::arena())
+    }
+
     /// OpenAPI's format, empty where there is none.
     pub fn format(self) -> &'a str {
         self.arena.text(self.node().format)
