@@ -1,6 +1,231 @@
-//! Discovery documents.
+//! Discovery documents, legacy and aggregated, as upstream's server gives them.
 
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
+
+use sha2::{Digest, Sha256};
+use smol_str::SmolStr;
+use timonier_meta::{GroupVersion, GroupVersionKind};
+use timonier_object::{Value, value};
+
+use crate::catalogue::Catalogue;
+use crate::row::{ResourceRow, Subresource, Verbs};
+
+/// The built-in groups in the order in which clients resolve names; others follow by name.
+const GROUP_ORDER: [&str; 20] = [
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+];
+
+/// `/api`: `APIVersions`. The address is the server's, as `host:port`.
+pub fn api_versions(server_address: &str) -> Value {
+    value!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [
+            { "clientCIDR": "0.0.0.0/0", "serverAddress": server_address }
+        ],
+    })
+}
+
+/// `/apis`: `APIGroupList`, all groups but the core one.
+pub fn group_list(catalogue: &Catalogue) -> Value {
+    let groups = groups(catalogue);
+    let named = groups.iter().filter(|(group, _)| !group.is_empty());
+    value!({
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": (named.map(|(group, versions)| group_fields(group, versions)).collect::<Vec<_>>()),
+    })
+}
+
+/// `/apis/{group}`: `APIGroup`.
+pub fn group(catalogue: &Catalogue, group: &str) -> Option<Value> {
+    let (name, versions) =
+        groups(catalogue).into_iter().find(|(g, _)| g == group && !g.is_empty())?;
+    let mut out = value!({ "kind": "APIGroup", "apiVersion": "v1" });
+    for (key, field) in group_fields(&name, &versions).entries() {
+        out.set(key, field.clone());
+    }
+    Some(out)
+}
+
+/// `/api/v1` and `/apis/{group}/{version}`: `APIResourceList`; `None` where nothing is served.
+pub fn resources(catalogue: &Catalogue, gv: &GroupVersion) -> Option<Value> {
+    let mut resources = Vec::new();
+    for row in catalogue.group_version(gv) {
+        resources.push(legacy_resource(row));
+        resources.extend(row.subresources.iter().map(|s| legacy_subresource(row, s)));
+    }
+    resources.sort_by(|a, b| a.at("name").str().cmp(b.at("name").str()));
+    (!resources.is_empty()).then(|| {
+        value!({
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": (gv.to_string()),
+            "resources": resources,
+        })
+    })
+}
+
+/// `/api` (`core`) and `/apis` in the aggregated form: `APIGroupDiscoveryList` of
+/// `apidiscovery.k8s.io` in this version (`v2` or `v2beta1`).
+pub fn aggregated(catalogue: &Catalogue, core: bool, version: &str) -> Value {
+    let groups = groups(catalogue);
+    let wanted = groups.iter().filter(|(group, _)| group.is_empty() == core);
+    let items: Vec<Value> = wanted
+        .map(|(group, versions)| {
+            let mut metadata = Value::object();
+            if !core {
+                metadata.set("name", group);
+            }
+            let versions: Vec<Value> =
+                versions.iter().map(|v| aggregated_version(catalogue, group, v)).collect();
+            value!({ "metadata": metadata, "versions": versions })
+        })
+        .collect();
+    value!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": (format!("apidiscovery.k8s.io/{version}")),
+        "metadata": {},
+        "items": items,
+    })
+}
+
+type Groups = Vec<(SmolStr, Vec<SmolStr>)>;
+
+/// Groups in their order with their versions, the preferred one first.
+fn groups(catalogue: &Catalogue) -> Groups {
+    let mut all: BTreeMap<SmolStr, Vec<SmolStr>> = BTreeMap::new();
+    for gv in catalogue.group_versions() {
+        all.entry(gv.group).or_default().push(gv.version);
+    }
+    let rank =
+        |group: &str| GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
+    let mut groups: Groups = all.into_iter().collect();
+    groups.sort_by(|(a, _), (b, _)| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+    for (_, versions) in &mut groups {
+        versions.sort_by(|a, b| version_order(a, b));
+    }
+    groups
+}
+
+fn group_fields(group: &str, versions: &[SmolStr]) -> Value {
+    let version = |v: &SmolStr| value!({ "groupVersion": (format!("{group}/{v}")), "version": v });
+    value!({
+        "name": group,
+        "versions": (versions.iter().map(version).collect::<Vec<_>>()),
+        "preferredVersion": (versions.first().map(version)),
+    })
+}
+
+fn legacy_resource(row: &ResourceRow) -> Value {
+    let mut out = value!({
+        "name": (&row.gvr.resource),
+        "singularName": (&row.singular),
+        "namespaced": (row.namespaced),
+        "kind": (&row.gvk.kind),
+        "verbs": (verbs(row.verbs)),
+    });
+    names(&mut out, row);
+    if row.stored {
+        out.set("storageVersionHash", storage_version_hash(row));
+    }
+    out
+}
+
+fn names(out: &mut Value, row: &ResourceRow) {
+    for (key, names) in [("shortNames", &row.short_names), ("categories", &row.categories)] {
+        if !names.is_empty() {
+            out.set(key, names.clone());
+        }
+    }
+}
+
+/// The first bytes of a hash of the kind as it is stored, as upstream's `StorageVersionHash`.
+fn storage_version_hash(row: &ResourceRow) -> Value {
+    let stored = &row.storage;
+    let text = format!("{}/{}/{}", stored.group, stored.version, row.gvk.kind);
+    let digest = Sha256::digest(text.as_bytes());
+    Value::from(crate::base64::encode(&digest[..8]))
+}
+
+fn legacy_subresource(row: &ResourceRow, sub: &Subresource) -> Value {
+    let mut out = value!({
+        "name": (format!("{}/{}", row.gvr.resource, sub.name)),
+        "singularName": "",
+        "namespaced": (row.namespaced),
+        "kind": (&sub.kind.kind),
+        "verbs": (verbs(sub.verbs)),
+    });
+    if sub.kind.group_version() != row.gvr.group_version() {
+        out.set("group", &sub.kind.group);
+        out.set("version", &sub.kind.version);
+    }
+    out
+}
+
+fn verbs(verbs: Verbs) -> Vec<Value> {
+    verbs.names().map(Value::from).collect()
+}
+
+fn aggregated_version(catalogue: &Catalogue, group: &SmolStr, version: &SmolStr) -> Value {
+    let gv = GroupVersion { group: group.clone(), version: version.clone() };
+    let resources: Vec<Value> = catalogue.group_version(&gv).map(|r| aggregated_row(r)).collect();
+    value!({ "version": version, "resources": resources, "freshness": "Current" })
+}
+
+fn aggregated_row(row: &ResourceRow) -> Value {
+    let mut out = value!({
+        "resource": (&row.gvr.resource),
+        "responseKind": (response_kind(row, &row.gvk)),
+        "scope": (if row.namespaced { "Namespaced" } else { "Cluster" }),
+        "singularResource": (&row.singular),
+        "verbs": (verbs(row.verbs)),
+    });
+    names(&mut out, row);
+    let mut subs: Vec<&Subresource> = row.subresources.iter().collect();
+    subs.sort_by(|a, b| a.name.cmp(&b.name));
+    if !subs.is_empty() {
+        let of = |s: &&Subresource| {
+            value!({
+                "subresource": (&s.name),
+                "responseKind": (response_kind(row, &s.kind)),
+                "verbs": (verbs(s.verbs)),
+            })
+        };
+        out.set("subresources", subs.iter().map(of).collect::<Vec<_>>());
+    }
+    out
+}
+
+/// The kind, with its group and version only where they are not the resource's.
+fn response_kind(row: &ResourceRow, gvk: &GroupVersionKind) -> Value {
+    let own = gvk.group_version() == row.gvr.group_version();
+    let (group, version) = if own { ("", "") } else { (&*gvk.group, &*gvk.version) };
+    value!({ "group": group, "version": version, "kind": (&gvk.kind) })
+}
 
 /// Orders versions of a group by preference, most preferred first: `v2`, `v1`, `v1beta1`,
 /// `v1alpha1`, then others by name; as upstream's `CompareKubeAwareVersionStrings`.
@@ -32,6 +257,56 @@ fn parse(version: &str) -> Option<(u8, u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn legacy_documents_are_upstreams() {
+        let c = Catalogue::builtin();
+        let apps = resources(&c, &GroupVersion::new_static("apps", "v1")).unwrap();
+        let names: Vec<&str> =
+            apps.at("resources").items().iter().map(|r| r.at("name").str()).collect();
+        assert_eq!(
+            names[..5],
+            [
+                "controllerrevisions",
+                "daemonsets",
+                "daemonsets/status",
+                "deployments",
+                "deployments/scale"
+            ]
+        );
+        let deployments = &apps.at("resources").items()[3];
+        assert_eq!(deployments.at("storageVersionHash").str(), "8aSe+NMegvE=");
+        assert_eq!(deployments.at("shortNames"), &value!(["deploy"]));
+        let scale = &apps.at("resources").items()[4];
+        assert_eq!((scale.at("group").str(), scale.at("version").str()), ("autoscaling", "v1"));
+        assert!(resources(&c, &GroupVersion::new_static("apps", "v2")).is_none());
+        let hpa = group(&c, "autoscaling").unwrap();
+        assert_eq!(hpa.at("preferredVersion.groupVersion").str(), "autoscaling/v2");
+        assert!(group(&c, "").is_none());
+        assert_eq!(group_list(&c).at("groups").items().len(), GROUP_ORDER.len());
+        assert_eq!(api_versions("1.2.3.4:6443").at("versions"), &value!(["v1"]));
+    }
+
+    #[test]
+    fn aggregated_documents_are_upstreams() {
+        let c = Catalogue::builtin();
+        let core = aggregated(&c, true, "v2");
+        assert_eq!(core.at("items").items().len(), 1);
+        let pods = core.at("items").items()[0].at("versions").items()[0].at("resources").items();
+        let pods = pods.iter().find(|r| r.at("resource").str() == "pods").unwrap();
+        assert_eq!(
+            pods.at("subresources").items()[3],
+            value!({
+                "subresource": "eviction",
+                "responseKind": { "group": "policy", "version": "v1", "kind": "Eviction" },
+                "verbs": ["create"],
+            })
+        );
+        assert_eq!(pods.at("responseKind"), &value!({ "group": "", "version": "", "kind": "Pod" }));
+        let named = aggregated(&c, false, "v2beta1");
+        assert_eq!(named.api_version(), "apidiscovery.k8s.io/v2beta1");
+        assert_eq!(named.at("items").items()[1].name(), "apps");
+    }
 
     #[test]
     fn versions_are_ordered_as_upstream_prefers_them() {
