@@ -15,16 +15,21 @@
 //! Deliberately absent: containers (the builder's commands run through [`Runner`]), other
 //! snapshotters than overlayfs, signatures.
 
+mod archive;
 mod config;
+mod diff;
 mod digest;
 mod error;
 mod image;
 mod options;
 mod platform;
 mod reference;
+mod tar;
+mod unpack;
 
 pub mod build;
 pub mod manifest;
+pub mod overlay;
 pub mod registry;
 pub mod store;
 pub mod users;

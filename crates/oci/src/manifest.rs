@@ -286,7 +286,10 @@ mod tests {
             let mut bytes = good.clone();
             for _ in 0..4 {
                 seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let at = (seed >> 33) as usize % bytes.len();
+                let at = (seed >> 33) as usize % bytes.len().max(1);
+                if bytes.is_empty() {
+                    break;
+                }
                 match seed >> 60 & 3 {
                     0 => bytes[at] = (seed >> 20) as u8,
                     1 => drop(bytes.remove(at)),

@@ -1,15 +1,32 @@
 //! The store on disk.
+//!
+//! ```text
+//! <dir>/index.json             names and images; replaced by rename under locks/index
+//! <dir>/blobs/sha256/<hex>     manifests, configurations, layers as they came
+//! <dir>/layers/<hex>/diff      unpacked layers by chain id; layer.json beside it says its size
+//! <dir>/cache/<hex>.json       results of build steps
+//! <dir>/tmp/<operation>/       whatever is being made
+//! <dir>/locks/                 index: whoever changes names; content: shared by whoever adds,
+//!                              exclusive for whoever deletes
+//! ```
 
-use std::collections::BTreeSet;
-use std::io::{Read, Write};
+mod blobs;
+pub(crate) mod index;
+mod layers;
+mod lock;
+mod names;
+mod sweep;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::build::{BuildOptions, BuildProgress, Runner};
 use crate::digest::Digest;
-use crate::error::{Error, IoContext, Result};
-use crate::image::Image;
-use crate::options::*;
+use crate::error::{IoContext, Result};
+
+pub(crate) use blobs::{BlobWriter, LooseBlob};
+pub(crate) use layers::chain_id;
+pub(crate) use lock::Operation;
+pub(crate) use names::NewImage;
 
 /// A directory of images. Cheap to clone; any number of processes may have it open.
 #[derive(Clone, Debug)]
@@ -18,11 +35,19 @@ pub struct ImageStore {
 }
 
 impl ImageStore {
-    /// Opens a store, creating the directory if need be.
+    /// Opens a store, creating the directory if need be. What killed processes left half-made
+    /// is removed.
     pub fn open(dir: impl AsRef<Path>) -> Result<ImageStore> {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir).at("create", dir)?;
-        Ok(ImageStore { dir: Arc::new(dir.to_owned()) })
+        let dir = std::path::absolute(dir).at("find", dir)?;
+        for part in ["blobs/sha256", "layers", "cache", "tmp", "locks", "empty"] {
+            let path = dir.join(part);
+            std::fs::create_dir_all(&path).at("create", &path)?;
+        }
+        let store = ImageStore { dir: Arc::new(dir) };
+        store.clean_leftovers()?;
+        Ok(store)
     }
 
     /// The directory it was opened with.
@@ -30,82 +55,30 @@ impl ImageStore {
         &self.dir
     }
 
-    /// All images, named or not, newest first.
-    pub fn list(&self) -> Result<Vec<Image>> {
-        pending()
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join("blobs/sha256").join(digest.hex())
     }
 
-    /// Finds an image by name (normalised as Docker does), by name with digest, by id, or by
-    /// the unique beginning of an id. Never asks a registry.
-    pub fn resolve(&self, _name_or_id: &str) -> Result<Image> {
-        pending()
+    pub(crate) fn layer_path(&self, chain: &Digest) -> PathBuf {
+        self.dir.join("layers").join(chain.hex())
     }
 
-    /// Gives an image a further name. The name moves if another image has it.
-    pub fn tag(&self, _name_or_id: &str, _new_name: &str) -> Result<()> {
-        pending()
-    }
-
-    /// Removes a name, or with an id the image. An image without names and out of use is
-    /// deleted, with the content that only it needs.
-    pub fn remove(&self, _name_or_id: &str, _options: &RemoveOptions) -> Result<Vec<Removed>> {
-        pending()
-    }
-
-    /// Deletes unused images and build cache within the limits, and content that nothing needs.
-    /// Images whose ids are in `in_use` stay.
-    pub fn gc(&self, _in_use: &BTreeSet<Digest>, _limits: &GcLimits) -> Result<GcReport> {
-        pending()
-    }
-
-    /// Disk use.
-    pub fn usage(&self) -> Result<Usage> {
-        pending()
-    }
-
-    /// Reads an archive of images, as `docker save` writes it or as an OCI layout, plain or
-    /// compressed. Blocks.
-    pub fn import(&self, _archive: impl Read, _options: &ImportOptions) -> Result<Vec<Image>> {
-        pending()
-    }
-
-    /// Like [`ImageStore::import`] from a file, or from a directory with an OCI layout.
-    pub fn import_path(&self, _path: &Path, _options: &ImportOptions) -> Result<Vec<Image>> {
-        pending()
-    }
-
-    /// Makes an image with one layer from an archive of a root filesystem, plain or compressed.
-    /// Blocks.
-    pub fn import_rootfs(&self, _archive: impl Read, _options: &RootfsOptions) -> Result<Image> {
-        pending()
-    }
-
-    /// Writes images to an archive that both `docker load` and OCI tools read. Blocks.
-    pub fn save(&self, _names: &[&str], _to: &mut dyn Write) -> Result<()> {
-        pending()
-    }
-
-    /// Pulls an image from its registry. Content that is here already is not transferred.
-    pub async fn pull(&self, _reference: &str, _options: &PullOptions) -> Result<Image> {
-        pending()
-    }
-
-    /// Pushes an image to the registry that its name says. Returns the manifest's digest.
-    pub async fn push(&self, _reference: &str, _options: &PushOptions) -> Result<Digest> {
-        pending()
-    }
-
-    /// Builds an image.
-    pub async fn build(
-        &self,
-        _options: &BuildOptions,
-        _runner: &dyn Runner,
-        _progress: BuildProgress<'_>,
-    ) -> Result<Image> {
-        pending()
+    /// The unpacked layers of a chain of layers, topmost first.
+    pub(crate) fn lower_dirs(&self, chain: &[Digest]) -> Vec<PathBuf> {
+        if chain.is_empty() {
+            return vec![self.dir.join("empty")];
+        }
+        chain.iter().rev().map(|id| self.layer_path(id).join("diff")).collect()
     }
 }
 
-fn pending<T>() -> Result<T> {
-    Err(Error::Invalid("not in this version".to_owned()))
+/// Replaces a file in one step.
+pub(crate) fn write_atomically(operation_dir: &Path, to: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let name = to.file_name().unwrap_or_default();
+    let aside = operation_dir.join(format!("new-{}", name.to_string_lossy()));
+    let mut file = std::fs::File::create(&aside).at("create", &aside)?;
+    file.write_all(bytes).at("write", &aside)?;
+    file.sync_data().at("sync", &aside)?;
+    std::fs::rename(&aside, to).at("rename to", to)
 }
