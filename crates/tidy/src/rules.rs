@@ -1,0 +1,113 @@
+//! The table of allowed edges, and the limits.
+
+/// What kind of work a crate does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Pure: values in, a plan out; `#![no_std]`.
+    Decides,
+    /// Reads the world, carries plans out.
+    Acts,
+    /// Checks the others.
+    Checks,
+}
+
+/// A crate, its role, and the crates of the workspace that it may use.
+pub struct Rule {
+    pub name: &'static str,
+    pub role: Role,
+    pub may_use: &'static [&'static str],
+}
+
+const fn rule(name: &'static str, role: Role, may_use: &'static [&'static str]) -> Rule {
+    Rule { name, role, may_use }
+}
+
+/// Every crate of the workspace. A new crate or edge is added here in the change that needs it,
+/// with the reason in that change.
+pub const RULES: &[Rule] = &[
+    rule("meta", Role::Decides, &[]),
+    rule("object", Role::Decides, &["meta"]),
+    rule("schema", Role::Decides, &["meta", "object"]),
+    rule("patch", Role::Decides, &["meta", "object", "schema"]),
+    rule("policy", Role::Decides, &["meta", "object", "schema"]),
+    rule("reconcile", Role::Decides, &["meta", "object"]),
+    rule("controllers", Role::Decides, &["meta", "object", "reconcile"]),
+    rule("scheduler", Role::Decides, &["meta", "object", "reconcile"]),
+    rule("pod", Role::Decides, &["meta", "object"]),
+    rule("traffic", Role::Decides, &["meta", "object"]),
+    rule("store", Role::Acts, &[]),
+    rule("client", Role::Acts, &["meta", "object", "reconcile"]),
+    rule(
+        "apiserver",
+        Role::Acts,
+        &["meta", "object", "schema", "patch", "policy", "store", "client"],
+    ),
+    rule("oci", Role::Acts, &["meta"]),
+    rule("runtime", Role::Acts, &["meta"]),
+    rule("network", Role::Acts, &["meta", "traffic"]),
+    rule(
+        "node",
+        Role::Acts,
+        &["meta", "object", "pod", "traffic", "client", "reconcile", "runtime", "network", "oci"],
+    ),
+    rule("cli", Role::Acts, &["meta", "object", "client", "oci", "runtime", "network"]),
+    rule(
+        "sim",
+        Role::Checks,
+        &[
+            "meta",
+            "object",
+            "schema",
+            "patch",
+            "policy",
+            "reconcile",
+            "controllers",
+            "scheduler",
+            "pod",
+            "store",
+            "apiserver",
+            "client",
+        ],
+    ),
+    rule("tidy", Role::Checks, &[]),
+    rule(
+        "timonier",
+        Role::Acts,
+        &[
+            "meta",
+            "object",
+            "schema",
+            "reconcile",
+            "controllers",
+            "scheduler",
+            "store",
+            "apiserver",
+            "client",
+            "oci",
+            "runtime",
+            "network",
+            "node",
+            "cli",
+        ],
+    ),
+];
+
+/// Why edges are limited.
+pub const EDGE_REASON: &str = "crates that decide must never reach one that acts, and only the binary composes everything (ARCHITECTURE.md, crates); a new edge is added to the table with its reason";
+
+/// Why deciding crates are `no_std`.
+pub const NO_STD_REASON: &str = "a crate that decides is #![no_std], so that a clock, a socket, a thread or a random order does not compile in it";
+
+/// Most lines of a file before its tests.
+pub const MAX_LINES: usize = 600;
+
+/// Why files are limited.
+pub const LINES_REASON: &str =
+    "a file is one room: past this it holds two subjects, so give the second a file of its own";
+
+/// Crates in which `unsafe` may stand.
+pub const UNSAFE_CRATES: &[&str] = &["runtime", "network"];
+
+/// Why `unsafe` is limited.
+pub const UNSAFE_REASON: &str =
+    "unsafe stands only where the kernel's interface demands it, in runtime and network";
