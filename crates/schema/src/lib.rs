@@ -17,6 +17,7 @@ extern crate std;
 mod base64;
 mod builtin;
 mod catalogue;
+pub mod columns;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;
