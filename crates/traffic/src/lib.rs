@@ -14,7 +14,13 @@
 extern crate alloc;
 
 mod cidr;
+mod compile;
 mod facts;
+mod proxy;
+pub mod rules;
+mod select;
 
 pub use cidr::Cidr;
 pub use facts::{Endpoint, Protocol, Service, ServicePort, Slice, SlicePort};
+pub use proxy::Proxy;
+pub use select::NodeFacts;
