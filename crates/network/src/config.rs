@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use timonier_traffic::Cidr;
 
+use crate::{Error, Result};
+
 /// The network of one cluster on one node. Two clusters of a host must differ in every name and
 /// range.
 #[derive(Clone, Debug)]
@@ -39,5 +41,26 @@ impl NetworkConfig {
             Some(std::net::IpAddr::V4(address)) => address,
             _ => Ipv4Addr::UNSPECIFIED,
         }
+    }
+
+    /// Whether it can work at all.
+    pub(crate) fn check(&self) -> Result<()> {
+        let ranges = [self.node_pod_cidr, self.cluster_pod_cidr, self.service_cidr];
+        if let Some(range) = ranges.iter().find(|r| !r.is_ipv4()) {
+            return Err(Error::Config(format!("{range}: only IPv4 ranges are supported")));
+        }
+        if !(16..=29).contains(&self.node_pod_cidr.length()) {
+            let range = self.node_pod_cidr;
+            return Err(Error::Config(format!("{range}: a node's range is between /16 and /29")));
+        }
+        let prefix = &self.interface_prefix;
+        let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if prefix.is_empty() || prefix.len() > 8 || !prefix.bytes().all(fine) {
+            return Err(Error::Config(format!("{prefix:?} cannot begin an interface's name")));
+        }
+        if self.table.is_empty() || self.table.len() > 64 || self.table.contains(['/', '\0']) {
+            return Err(Error::Config(format!("{:?} cannot be a table's name", self.table)));
+        }
+        Ok(())
     }
 }

@@ -14,6 +14,9 @@ pub enum Error {
     /// The configuration cannot work; the text says why.
     #[error("{0}")]
     Config(String),
+    /// The pod is being attached or detached.
+    #[error("the network of pod {0} is being changed")]
+    Busy(String),
     /// The kernel's answer was not understood.
     #[error("netlink: {0}")]
     Protocol(String),

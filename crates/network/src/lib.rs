@@ -11,20 +11,30 @@
 //! directory, so that [`teardown_all`] finds it without any memory of its making; no external
 //! program is run; a namespace is entered only on a thread that ends afterwards.
 //! Deliberately absent: bridges, CNI plug-ins, any decision about Services (`timonier-traffic`).
-#![allow(unsafe_code)]
-
 mod config;
+mod conntrack;
 mod error;
+mod host;
+mod netlink;
+mod netns;
+pub mod nft;
+mod overlay;
+mod pod_rules;
 mod pods;
+mod record;
+mod route;
+mod services;
 
 pub use config::NetworkConfig;
+pub use conntrack::flush_stale;
 pub use error::{Error, Result};
 pub use pods::{HostPort, PodNet, PodNetwork, PodRequest};
+pub use services::ServiceTable;
 
 /// Removes everything of a cluster from the host: interfaces, namespaces, routes, addresses,
 /// packet rules, and the kernel settings that were changed. Needs only the configuration, and is
 /// no error where nothing is there.
 pub async fn teardown_all(config: &NetworkConfig) -> Result<()> {
     let config = config.clone();
-    pods::on_thread("teardown", move || pods::teardown(&config)).await
+    netns::on_thread("teardown", move || pods::teardown(&config)).await
 }
