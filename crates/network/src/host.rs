@@ -1,4 +1,4 @@
-//! The host's part: forwarding, addresses on the loopback interface, the route to Services.
+//! The host's part: forwarding, the node's own addresses, the route to Services.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Context;
 use crate::netlink::Socket;
-use crate::route::{self, Path as RoutePath};
+use crate::route::{self, Path as RoutePath, Veth};
 use crate::{NetworkConfig, Result};
 
 /// The kernel settings that pods need.
@@ -18,33 +18,50 @@ pub fn prepare(socket: &mut Socket, config: &NetworkConfig) -> Result<()> {
     for (name, value) in SETTINGS {
         set(config, name, value).what(|| format!("set {name}"))?;
     }
-    let lo = route::link_by_name("lo").what(|| "find interface lo".into())?;
+    let link = interface_index(socket, config)?;
     for address in addresses(config) {
-        route::add_address(socket, lo, address, 32)
-            .what(|| format!("give lo the address {address}"))?;
+        route::add_address(socket, link, address, 32)
+            .what(|| format!("give {} the address {address}", interface(config)))?;
     }
     // Without a route to it, a connection from the node to a Service fails before the packet
     // rules see it. The packets never leave: the rules change their destination, or refuse them.
-    let path = RoutePath { link: lo, gateway: None, source: Some(config.gateway()) };
+    let path = RoutePath { link, gateway: None, source: Some(config.gateway()) };
     route::add_route(socket, config.service_cidr, &path)
         .what(|| format!("add the route to {}", config.service_cidr))
 }
 
-/// Takes everything back.
-pub fn restore(socket: &mut Socket, config: &NetworkConfig) -> Result<()> {
-    let lo = route::link_by_name("lo").what(|| "find interface lo".into())?;
-    let ours = route::routes(socket)
-        .what(|| "list routes".into())?
-        .into_iter()
-        .any(|r| r.destination == config.service_cidr && r.protocol == route::ROUTE_PROTOCOL);
-    if ours {
-        route::delete_route(socket, config.service_cidr)
-            .what(|| format!("delete the route to {}", config.service_cidr))?;
+/// The interface that holds the node's own addresses and the route to Services: one end of a pair
+/// whose other end leads nowhere. The loopback interface would not do, because the kernel sends
+/// no ICMP errors for what is routed there, and the dummy driver is not in every kernel.
+pub fn interface(config: &NetworkConfig) -> String {
+    format!("{}-gw", config.interface_prefix)
+}
+
+fn interface_index(socket: &mut Socket, config: &NetworkConfig) -> Result<u32> {
+    let (name, peer) = (interface(config), format!("{}-gx", config.interface_prefix));
+    if let Ok(index) = route::link_index(socket, &name) {
+        return Ok(index);
     }
-    for address in addresses(config) {
-        route::delete_address(socket, lo, address, 32)
-            .what(|| format!("take the address {address} from lo"))?;
+    let [_, b, c, d] = config.gateway().octets();
+    let veth = Veth {
+        name: &name,
+        mac: [0x0a, 0x58, 0, b, c, d],
+        peer_name: &peer,
+        peer_mac: [0x0a, 0x58, 1, b, c, d],
+        peer_namespace: None,
+        mtu: config.mtu,
+    };
+    let what = || format!("create interface {name}");
+    route::add_veth(socket, &veth).what(what)?;
+    for end in [&peer, &name] {
+        let index = route::link_index(socket, end).what(what)?;
+        route::set_up(socket, index, true).what(what)?;
     }
+    route::link_index(socket, &name).what(what)
+}
+
+/// Takes the settings back; addresses and routes go with the interface.
+pub fn restore(config: &NetworkConfig) -> Result<()> {
     for (name, _) in SETTINGS {
         unset(config, name).what(|| format!("restore {name}"))?;
     }

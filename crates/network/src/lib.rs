@@ -1,10 +1,10 @@
 //! Network namespaces, interfaces, routes and packet rules of a node.
 //!
 //! ```text
-//! PodNetwork::attach ──► netns (bind mount) + veth + /32 route      (rtnetlink)
-//!                   └──► masquerade, host ports                      (nf_tables, table NAME)
+//! PodNetwork::attach ──► netns (bind mount) + veth + /32 route
+//!                   └──► masquerade, host ports        (nf_tables, table NAME)
 //! ServiceTable::apply ─► one transaction of element operations       (nf_tables, table NAME-services)
-//! Overlay::set_peers ──► vxlan: routes, neighbours, forwarding       (rtnetlink)
+//! Overlay::set_peers ──► vxlan: routes, neighbours, forwarding       
 //! ```
 //!
 //! Invariants: everything that is made carries the cluster's interface prefix, table name or

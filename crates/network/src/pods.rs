@@ -273,7 +273,8 @@ impl Inner {
 pub(crate) fn teardown(config: &NetworkConfig) -> Result<()> {
     let mut socket = Socket::route().what(|| "netlink socket".into())?;
     for link in route::links(&mut socket).what(|| "list interfaces".into())? {
-        if is_pod_interface(config, &link.name) || link.name == crate::overlay::interface(config) {
+        let others = [host::interface(config), crate::overlay::interface(config)];
+        if is_pod_interface(config, &link.name) || others.contains(&link.name) {
             route::delete_link(&mut socket, &link.name)
                 .what(|| format!("delete interface {}", link.name))?;
         }
@@ -298,7 +299,7 @@ pub(crate) fn teardown(config: &NetworkConfig) -> Result<()> {
         batch.delete_table();
         batch.commit(&mut netfilter)?;
     }
-    host::restore(&mut socket, config)?;
+    host::restore(config)?;
     crate::conntrack::flush_addresses(|a| {
         config.service_cidr.contains(a.into()) || config.node_pod_cidr.contains(a.into())
     })
@@ -354,7 +355,7 @@ fn wire(
         mac: HOST_MAC,
         peer_name: POD_INTERFACE,
         peer_mac: mac,
-        peer_namespace: namespace.as_fd(),
+        peer_namespace: Some(namespace.as_fd()),
         mtu: config.mtu,
     };
     route::add_veth(socket, &veth).what(|| format!("create interface {}", pod.interface))?;

@@ -60,12 +60,12 @@ pub struct Veth<'a> {
     pub mac: Mac,
     pub peer_name: &'a str,
     pub peer_mac: Mac,
-    /// The namespace that the peer is made in.
-    pub peer_namespace: BorrowedFd<'a>,
+    /// The namespace that the peer is made in; `None` for the same.
+    pub peer_namespace: Option<BorrowedFd<'a>>,
     pub mtu: u32,
 }
 
-/// Makes a veth pair whose peer is in another namespace.
+/// Makes a veth pair.
 pub fn add_veth(socket: &mut Socket, veth: &Veth<'_>) -> io::Result<()> {
     let flags = flag::CREATE | flag::EXCL;
     socket.request(NEW_LINK, flags, &link_body(0, 0, 0), |w| {
@@ -80,7 +80,9 @@ pub fn add_veth(socket: &mut Socket, veth: &Veth<'_>) -> io::Result<()> {
                         .attr(1, &veth.peer_mac)
                         .native(4, veth.mtu);
                     w.native(31, 1).native(32, 1);
-                    w.native(28, veth.peer_namespace.as_raw_fd() as u32);
+                    if let Some(namespace) = veth.peer_namespace {
+                        w.native(28, namespace.as_raw_fd() as u32);
+                    }
                 });
             });
         });

@@ -170,8 +170,7 @@ fn frontends(
     }
     for address in &service.load_balancer_ips {
         let mut rules = external(service, false, selected, lists);
-        rules.sources = (!service.source_ranges.is_empty())
-            .then(|| service.source_ranges.iter().filter(|r| r.is_ipv4()).copied().collect());
+        rules.sources = sources(&service.source_ranges);
         found.push((at(*address, port.port), rules));
     }
     if port.node_port != 0 {
@@ -180,6 +179,17 @@ fn frontends(
     }
     found.retain(|(f, _)| f.address.is_ipv4());
     found
+}
+
+/// The ranges without those that lie in others: the kernel refuses overlaps. `None` where there
+/// are none, which admits everybody.
+fn sources(ranges: &[Cidr]) -> Option<Arc<[Cidr]>> {
+    let outer = |r: &&Cidr| {
+        let wider = |o: &Cidr| o.length() < r.length() && o.contains(r.network());
+        r.is_ipv4() && !ranges.iter().any(wider)
+    };
+    let distinct: BTreeSet<Cidr> = ranges.iter().filter(outer).copied().collect();
+    (!ranges.is_empty()).then(|| distinct.into_iter().collect())
 }
 
 fn blocked(selected: &Selected, lists: &Lists) -> Rules {

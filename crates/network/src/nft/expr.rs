@@ -110,10 +110,11 @@ pub enum Expr {
         value: Register,
         timeout: u64,
     },
-    /// Removes a key that a rule wrote.
+    /// Removes a key that a rule wrote; the kernel wants to be told a register for the value.
     Forget {
         map: &'static str,
         key: Register,
+        value: Register,
     },
 }
 
@@ -182,8 +183,8 @@ impl Expr {
                 w.be32(4, register(*key)).be32(5, register(*value));
                 w.attr(6, &timeout.to_be_bytes());
             }),
-            Expr::Forget { map, key } => item(w, "dynset", |w| {
-                w.text(1, map).be32(3, 2).be32(4, register(*key));
+            Expr::Forget { map, key, value } => item(w, "dynset", |w| {
+                w.text(1, map).be32(3, 2).be32(4, register(*key)).be32(5, register(*value));
             }),
             _ => unreachable!("written by write()"),
         }

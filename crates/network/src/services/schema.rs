@@ -144,7 +144,7 @@ fn balance(node_port: bool, offset: u32, count: u32, affinity: Option<u32>) -> V
     let remember = vec![Expr::Remember { map: AFFINITY, key: 0, value: 4, timeout }];
     let stay = vec![Expr::Map { map: AFFINITY, key: 0, to: 4 }, Expr::In { set: STICKY, key: 1 }];
     // Remembering does not overwrite, so what no longer holds is forgotten first.
-    let forget = vec![Expr::Forget { map: AFFINITY, key: 0 }];
+    let forget = vec![Expr::Forget { map: AFFINITY, key: 0, value: 4 }];
     vec![
         concat([start.clone(), stay, remember.clone(), dnat.clone()]),
         concat([start, choose, forget, remember, dnat]),
