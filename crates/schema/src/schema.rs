@@ -239,8 +239,9 @@ impl<'a> Field<'a> {
         text.split('.').filter(|s| !s.is_empty())
     }
 
-    pub(crate) fn number(&self, arena: &Arena) -> [u8; 3] {
-        arena.properties[self.index as usize].number
+    /// Protobuf field numbers from the outer message inwards; 0 ends.
+    pub(crate) fn number(&self) -> [u8; 3] {
+        self.schema.arena.properties[self.index as usize].number
     }
 }
 

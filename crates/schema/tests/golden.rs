@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use timonier_meta::{GroupVersion, GroupVersionKind};
 use timonier_object::{Value, json};
-use timonier_schema::{Catalogue, decode};
+use timonier_schema::{Catalogue, decode, protobuf};
 
 /// The directory of golden data; it is not part of the repository.
 fn golden() -> Option<PathBuf> {
@@ -60,6 +60,43 @@ fn json_round_trips() {
         let unknown = decode::typed(catalogue.schema_of(&gvk).unwrap(), &mut value).unwrap();
         assert!(unknown.is_empty(), "{gvk}: {unknown:?}");
         assert_same(&gvk, &value, &expected);
+    }
+}
+
+/// Fields of type RawExtension and FieldsV1 hold text in the golden data that is no JSON.
+#[test]
+fn protobuf_decodes_to_the_json_twin() {
+    let Some(dir) = golden() else { return };
+    let catalogue = catalogue();
+    for (stem, gvk) in known(&dir, &catalogue) {
+        let bytes = fs::read(with(&stem, "pb")).unwrap();
+        let value = protobuf::decode(&catalogue, &bytes).unwrap_or_else(|e| panic!("{gvk}: {e}"));
+        assert_same(&gvk, &value, &read(&stem));
+    }
+}
+
+/// Truncated and altered bytes are errors or objects, and never panic.
+#[test]
+fn hostile_protobuf_never_panics() {
+    let Some(dir) = golden() else { return };
+    let catalogue = catalogue();
+    let mut seed = 1u64;
+    for name in ["core.v1.Pod", "apiextensions.k8s.io.v1.CustomResourceDefinition", "core.v1.Node"]
+    {
+        let Ok(bytes) = fs::read(dir.join(format!("{name}.pb"))) else { continue };
+        for i in 0..2000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let mut bytes = bytes.clone();
+            let at = (seed >> 33) as usize % bytes.len();
+            match i % 3 {
+                0 => bytes.truncate(at),
+                1 => bytes[at] = (seed >> 20) as u8,
+                _ => {
+                    bytes.insert(at, 0xff);
+                }
+            }
+            let _ = protobuf::decode(&catalogue, &bytes);
+        }
     }
 }
 
