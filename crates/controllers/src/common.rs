@@ -7,5 +7,7 @@ pub mod intstr;
 pub mod pods;
 pub mod ranking;
 pub mod revisions;
+pub mod services;
+pub mod taints;
 #[cfg(test)]
 pub mod testing;

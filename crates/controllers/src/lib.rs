@@ -16,7 +16,18 @@
 extern crate alloc;
 
 mod common;
+pub mod daemonset;
 pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod garbage;
+pub mod namespace;
+pub mod node_lifecycle;
+pub mod podgc;
 pub mod replicaset;
+pub mod root_ca;
+pub mod serviceaccount;
+pub mod taint_eviction;
+pub mod ttl_after_finished;
 
 pub use common::{hash, pods};

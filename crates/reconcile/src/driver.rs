@@ -258,10 +258,13 @@ impl Driver {
         }
         let failed = failure.is_some();
         let waits = !done.wait.is_empty();
-        gates.extend(done.wait.into_iter().map(|(r, revision)| Gate::Revision(r, revision)));
+        // A plan that waits does so on a quiet resource, mostly: a fresh list is asked for at once.
+        let at_once = now - self.config.patience;
+        let waits_for = done.wait.into_iter().map(|(r, n)| (Gate::Revision(r, n), at_once));
+        let gates: Vec<_> = gates.into_iter().map(|g| (g, now)).chain(waits_for).collect();
         let item = self.items.entry(done.id.clone()).or_default();
         item.state = State::Idle;
-        item.gates.extend(gates.into_iter().map(|g| (g, now)));
+        item.gates.extend(gates);
         item.failure = failure;
         item.failures = if failed { item.failures.saturating_add(1) } else { 0 };
         item.dirty |= waits || done.again && !failed;
@@ -371,14 +374,20 @@ impl Driver {
         let relists = &self.relists;
         let item = self.items.get_mut(id)?;
         item.gates.retain(|(gate, _)| !gate.is_open(world, relists));
-        let (gate, since) = item.gates.first()?.clone();
-        if matches!(gate, Gate::Relisted(..)) || now - since < self.config.patience {
-            return Some(gate);
-        }
-        let fresh = self.want(gate.resource().clone());
+        let patience = self.config.patience;
+        let late =
+            |g: &Gate, since: Time| !matches!(g, Gate::Relisted(..)) && now - since >= patience;
+        let stale: Vec<GroupResource> = item
+            .gates
+            .iter()
+            .filter(|(g, since)| late(g, *since))
+            .map(|(g, _)| g.resource().clone())
+            .collect();
+        item.gates.retain(|(g, since)| !late(g, *since));
+        let fresh: Vec<_> = stale.into_iter().map(|r| (self.want(r), now)).collect();
         let item = self.items.get_mut(id)?;
-        item.gates[0] = (fresh.clone(), now);
-        Some(fresh)
+        item.gates.extend(fresh);
+        item.gates.first().map(|(gate, _)| gate.clone())
     }
 
     fn park(&mut self, id: Id, gate: Gate, now: Time) {

@@ -139,6 +139,6 @@ fn a_deletion_is_waited_for_by_uid() {
     world.put(&pods, object(3), Time(0));
     let gate = Gate::Gone(pods.clone(), key.clone(), "u".into());
     assert!(!gate.is_open(&world, &Relists::new()));
-    world.remove(&pods, &object(4));
+    world.remove(&pods, &object(4), Time(0));
     assert!(gate.is_open(&world, &Relists::new()));
 }

@@ -9,6 +9,9 @@ use timonier_object::Value;
 
 type Index = BTreeMap<SmolStr, BTreeSet<ObjectKey>>;
 
+/// The most objects whose end is remembered.
+const MAX_GONE: usize = 1024;
+
 /// The objects of one resource as far as they were observed.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -19,6 +22,8 @@ pub struct Table {
     orphans: Index,
     /// By `spec.nodeName`.
     on_node: Index,
+    /// When objects were seen to be gone; of cluster-scoped resources only, and not of all.
+    gone: BTreeMap<ObjectKey, Time>,
     /// Everything up to this revision was observed; `None` before the first list.
     synced: Option<u64>,
 }
@@ -35,6 +40,7 @@ pub(crate) static EMPTY: Table = Table {
     owned: BTreeMap::new(),
     orphans: BTreeMap::new(),
     on_node: BTreeMap::new(),
+    gone: BTreeMap::new(),
     synced: None,
 };
 
@@ -47,6 +53,11 @@ impl Table {
     /// When the present state of an object was observed here.
     pub fn seen_at(&self, key: &ObjectKey) -> Option<Time> {
         self.objects.get(key).map(|e| e.seen)
+    }
+
+    /// When a cluster-scoped object was seen to be gone, if that was lately.
+    pub fn gone_at(&self, key: &ObjectKey) -> Option<Time> {
+        self.gone.get(key).copied()
     }
 
     /// The number of objects.
@@ -114,9 +125,23 @@ impl Table {
     pub(crate) fn put(&mut self, object: Arc<Value>, now: Time) -> Option<Arc<Value>> {
         let key = object.key();
         let old = self.take(&key);
+        self.gone.remove(&key);
         self.index(&key, &object, true);
         self.objects.insert(key, Entry { object, seen: now });
         old
+    }
+
+    pub(crate) fn note_gone(&mut self, key: &ObjectKey, now: Time) {
+        if !key.namespace.is_empty() {
+            return;
+        }
+        if self.gone.len() >= MAX_GONE
+            && let Some(oldest) =
+                self.gone.iter().min_by_key(|(_, at)| **at).map(|(k, _)| k.clone())
+        {
+            self.gone.remove(&oldest);
+        }
+        self.gone.insert(key.clone(), now);
     }
 
     pub(crate) fn take(&mut self, key: &ObjectKey) -> Option<Arc<Value>> {

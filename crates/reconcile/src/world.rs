@@ -114,9 +114,15 @@ impl World {
     }
 
     /// Takes in that an object was deleted, in its last state with the revision of the deletion.
-    pub fn remove(&mut self, resource: &GroupResource, last: &Arc<Value>) -> Option<Change> {
+    pub fn remove(
+        &mut self,
+        resource: &GroupResource,
+        last: &Arc<Value>,
+        now: Time,
+    ) -> Option<Change> {
         let (_, table) = self.tables.get_mut(resource)?;
         table.progress(last.revision());
+        table.note_gone(&last.key(), now);
         self.take(resource, &last.key())
     }
 
@@ -134,7 +140,12 @@ impl World {
             items.into_iter().map(|o| (o.key(), o)).collect();
         let gone: Vec<ObjectKey> =
             table.keys().filter(|k| !listed.contains_key(k)).cloned().collect();
-        changes.extend(gone.iter().filter_map(|key| self.take(resource, key)));
+        for key in &gone {
+            changes.extend(self.take(resource, key));
+            if let Some((_, table)) = self.tables.get_mut(resource) {
+                table.note_gone(key, now);
+            }
+        }
         for (key, object) in listed {
             let known = self.table_of(resource).get(&key);
             let same = known.is_some_and(|known| {
@@ -212,7 +223,7 @@ mod tests {
         assert_eq!(names(t.on_node("n1")), ["a", "b"]);
         assert_eq!((t.synced(), t.seen_at(&ObjectKey::new("ns", "a"))), (Some(3), Some(Time(5))));
         assert_eq!(world.by_uid("a").unwrap().1.name(), "a");
-        world.remove(&pods, &pod("a", 4, "", "n1")).unwrap();
+        world.remove(&pods, &pod("a", 4, "", "n1"), Time(0)).unwrap();
         assert!(world.by_uid("a").is_none());
         assert_eq!(names(world.table(&PODS).on_node("n1")), ["b"]);
     }

@@ -116,7 +116,7 @@ fn take_in(caches: &Caches, info: &ResourceInfo, event: WatchEvent) {
         WatchEvent::Added(object) | WatchEvent::Modified(object) => {
             changed(world.put(&name, typed(object, info), now), name)
         }
-        WatchEvent::Deleted(object) => changed(world.remove(&name, &object), name),
+        WatchEvent::Deleted(object) => changed(world.remove(&name, &object, now), name),
         WatchEvent::Bookmark { revision, .. } => {
             world.progress(&name, revision);
             vec![Notice::Progressed(name)]

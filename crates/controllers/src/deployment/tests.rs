@@ -54,7 +54,7 @@ fn apply(world: &mut World, plan: &Plan) {
             }
             Operation::Delete { .. } => {
                 let old = world.get(&write.resource, &write.key).unwrap().clone();
-                world.remove(&write.resource.group_resource(), &old);
+                world.remove(&write.resource.group_resource(), &old, crate::common::testing::now());
             }
         }
     }
@@ -254,7 +254,7 @@ fn recreate_waits_until_old_pods_are_gone() {
         assert_eq!(sizes(&world), [("v1".to_string(), 0)]);
     }
     let old = world.get(&PODS, &ObjectKey::new("ns", "old")).unwrap().clone();
-    world.remove(&PODS.group_resource(), &old);
+    world.remove(&PODS.group_resource(), &old, crate::common::testing::now());
     for _ in 0..5 {
         step(&mut world, "");
     }
