@@ -15,6 +15,7 @@ extern crate alloc;
 
 mod cidr;
 mod compile;
+pub mod dns;
 mod facts;
 mod proxy;
 pub mod rules;
