@@ -17,6 +17,7 @@ const LIST_ATOMIC: u32 = 1 << 9;
 const ATOMIC: u32 = 1 << 10;
 const PATCH_MERGE: u32 = 1 << 11;
 const PATCH_RETAIN_KEYS: u32 = 1 << 12;
+const GRANULAR: u32 = 1 << 14;
 
 /// Types with a JSON form of their own, and the variant of `Type` that stands for each.
 pub const SPECIAL: [(&str, &str); 10] = [
@@ -118,7 +119,7 @@ impl Tables {
         for (set, flag) in [
             (f.omit_empty, OMIT_EMPTY),
             (f.omit_zero, OMIT_ZERO),
-            (schemas.required(&s.name, &f.name), REQUIRED),
+            (is_required(s, f, schemas), REQUIRED),
         ] {
             extra.flags |= if set { flag } else { 0 };
         }
@@ -128,7 +129,7 @@ impl Tables {
                 ("list", "set") => extra.flags |= LIST_SET,
                 ("list", "map") => extra.flags |= LIST_MAP,
                 ("map", "atomic") => extra.flags |= ATOMIC,
-                ("map", "granular") => {}
+                ("map", "granular") => extra.flags |= GRANULAR,
                 ("patch", "merge") => extra.flags |= PATCH_MERGE,
                 ("patch", "retainKeys") => extra.flags |= PATCH_RETAIN_KEYS,
                 ("patch", "merge,retainKeys") => extra.flags |= PATCH_MERGE | PATCH_RETAIN_KEYS,
@@ -235,6 +236,17 @@ impl Tables {
              include_bytes!(concat!(env!(\"OUT_DIR\"), \"/descriptions.z\"));\n",
         );
         out
+    }
+}
+
+/// `k8s-openapi` requires the metadata of every kind and does not know lists.
+fn is_required(s: &Struct, f: &FieldFacts, schemas: &Schemas) -> bool {
+    match f.name.as_str() {
+        "metadata" => !f.omit_empty,
+        "items" if s.name.ends_with("List") => !f.omit_empty,
+        // An optional field with a default is not required, whatever upstream's markers say.
+        _ if f.omit_empty && !f.attribute("default").is_empty() => false,
+        name => schemas.required(&s.name, name),
     }
 }
 

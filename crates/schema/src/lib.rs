@@ -22,6 +22,7 @@ pub mod decode;
 pub mod defaults;
 pub mod discovery;
 mod node;
+pub mod openapi;
 pub mod protobuf;
 mod row;
 mod schema;

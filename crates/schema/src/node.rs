@@ -58,6 +58,8 @@ pub(crate) mod flag {
     pub const PATCH_RETAIN_KEYS: u32 = 1 << 12;
     /// The child is in the built-in arena, whatever arena the node is in.
     pub const FOREIGN: u32 = 1 << 13;
+    /// Apart from its definition, the struct here is not atomic.
+    pub const GRANULAR: u32 = 1 << 14;
 }
 
 /// A piece of an arena's text.

@@ -94,6 +94,9 @@ pub struct Strategy {
     pub generation: bool,
     pub initial_status: InitialStatus,
     pub names: NameRule,
+    /// A delete is answered with the object's last state; otherwise with a `Status`, once the
+    /// object is gone.
+    pub delete_returns_object: bool,
 }
 
 /// A field that a field selector may name, next to `metadata.name` and `metadata.namespace`.
@@ -124,6 +127,8 @@ pub struct ResourceRow {
     pub storage: GroupVersionResource,
     /// Reviews and bindings are answered and never stored.
     pub stored: bool,
+    /// A hash of a custom resource's schema; 0 for built-in rows.
+    pub(crate) fingerprint: u64,
     pub(crate) arena: Option<Arc<Arena>>,
     pub(crate) root: u32,
 }

@@ -92,6 +92,17 @@ impl<'a> Schema<'a> {
             .then(|| Schema { arena: self.child_arena(), id: self.node().child })
     }
 
+    /// Whether what the value's type is defined by is built in.
+    pub(crate) fn definition_is_built_in(self) -> bool {
+        core::ptr::eq(self.child_arena(), builtin::arena())
+    }
+
+    /// The name of the built-in definition that stands for the type.
+    pub(crate) fn referred_name(self) -> &'static str {
+        let arena = builtin::arena();
+        arena.definitions.get(self.node().child as usize).map_or("", |d| arena.text(d.name))
+    }
+
     /// The JSON schema in a union with something else, in CustomResourceDefinitions.
     pub(crate) fn json_schema(self) -> Option<Schema<'static>> {
         builtin::schema_named("apiextensions.v1.JSONSchemaProps")
@@ -127,8 +138,13 @@ impl<'a> Schema<'a> {
 
     /// Whether server-side apply sees the map or struct as one value.
     pub fn is_atomic(self) -> bool {
-        self.has(flag::ATOMIC)
-            || self.definition().is_some_and(|(_, d)| d.flags & flag::ATOMIC != 0)
+        let defined = || self.definition().is_some_and(|(_, d)| d.flags & flag::ATOMIC != 0);
+        self.has(flag::ATOMIC) || !self.states_granular() && defined()
+    }
+
+    /// Whether the field says that server-side apply goes into the map or struct.
+    pub(crate) fn states_granular(self) -> bool {
+        self.has(flag::GRANULAR)
     }
 
     /// Whether a strategic merge patch merges the list (by [`Schema::merge_key`], or as a set of
@@ -178,6 +194,11 @@ impl<'a> Schema<'a> {
     pub fn preserves_unknown(self) -> bool {
         self.has(flag::PRESERVE)
             || matches!(self.kind(), Type::Any | Type::Json | Type::RawExtension | Type::FieldsV1)
+    }
+
+    /// Whether the schema itself says that unknown fields are kept.
+    pub(crate) fn states_preserve(self) -> bool {
+        self.has(flag::PRESERVE)
     }
 
     /// Whether the object here has `apiVersion`, `kind` and `metadata` of its own.
@@ -273,5 +294,8 @@ mod tests {
         assert!(pod.at("spec.nodeSelector").unwrap().is_atomic());
         assert_eq!(pod.at("spec.containers.*.resources.limits.*").unwrap().kind(), Type::Quantity);
         assert!(pod.at("spec.nothing").is_none());
+        let volume = catalogue.resource("", "v1", "persistentvolumes").unwrap().schema();
+        assert!(!volume.at("spec.claimRef").unwrap().is_atomic());
+        assert!(pod.at("spec.imagePullSecrets.*").unwrap().is_atomic());
     }
 }

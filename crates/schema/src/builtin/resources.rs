@@ -94,15 +94,18 @@ pub(super) static RESOURCES: &[Resource] = &[
         .keep_status()
         .select(&["spec.unschedulable"]),
     row(CORE, "persistentvolumeclaims", "PersistentVolumeClaim")
+        .returned()
         .short(&["pvc"])
         .subs(&[STATUS])
         .phase("Pending"),
     row(CORE, "persistentvolumes", "PersistentVolume")
+        .returned()
         .short(&["pv"])
         .cluster()
         .subs(&[STATUS])
         .phase("Pending"),
     row(CORE, "pods", "Pod")
+        .returned()
         .short(&["po"])
         .all()
         .generation()
@@ -131,22 +134,23 @@ pub(super) static RESOURCES: &[Resource] = &[
             "status.podIPs",
             "status.nominatedNodeName",
         ]),
-    row(CORE, "podtemplates", "PodTemplate").generation(),
+    row(CORE, "podtemplates", "PodTemplate").returned().generation(),
     row(CORE, "replicationcontrollers", "ReplicationController")
         .short(&["rc"])
         .all()
         .generation()
         .subs(&[SCALE, STATUS])
         .select(&["status.replicas"]),
-    row(CORE, "resourcequotas", "ResourceQuota").short(&["quota"]).subs(&[STATUS]),
+    row(CORE, "resourcequotas", "ResourceQuota").returned().short(&["quota"]).subs(&[STATUS]),
     row(CORE, "secrets", "Secret").select(&["type"]),
-    row(CORE, "serviceaccounts", "ServiceAccount").short(&["sa"]).subs(&[sub(
+    row(CORE, "serviceaccounts", "ServiceAccount").returned().short(&["sa"]).subs(&[sub(
         "token",
         AUTHENTICATION,
         "TokenRequest",
         Verbs::CREATE,
     )]),
     row(CORE, "services", "Service")
+        .returned()
         .short(&["svc"])
         .all()
         .put_creates()
@@ -238,20 +242,28 @@ pub(super) static RESOURCES: &[Resource] = &[
     row(RBAC, "clusterroles", "ClusterRole").cluster().rbac(),
     row(RBAC, "rolebindings", "RoleBinding").rbac(),
     row(RBAC, "roles", "Role").rbac(),
-    row(RESOURCE, "deviceclasses", "DeviceClass").cluster().generation(),
-    row(RESOURCE, "resourceclaims", "ResourceClaim").subs(&[STATUS]),
-    row(RESOURCE, "resourceclaimtemplates", "ResourceClaimTemplate"),
+    row(RESOURCE, "deviceclasses", "DeviceClass").returned().cluster().generation(),
+    row(RESOURCE, "resourceclaims", "ResourceClaim").returned().subs(&[STATUS]),
+    row(RESOURCE, "resourceclaimtemplates", "ResourceClaimTemplate").returned(),
     row(RESOURCE, "resourceslices", "ResourceSlice")
+        .returned()
         .cluster()
         .generation()
         .select(&["spec.nodeName", "spec.driver"]),
     row(SCHEDULING, "priorityclasses", "PriorityClass").short(&["pc"]).cluster().generation(),
-    row(STORAGE, "csidrivers", "CSIDriver").cluster().conditional(),
-    row(STORAGE, "csinodes", "CSINode").cluster().conditional(),
+    row(STORAGE, "csidrivers", "CSIDriver").returned().cluster().conditional(),
+    row(STORAGE, "csinodes", "CSINode").returned().cluster().conditional(),
     row(STORAGE, "csistoragecapacities", "CSIStorageCapacity").conditional(),
-    row(STORAGE, "storageclasses", "StorageClass").short(&["sc"]).cluster(),
-    row(STORAGE, "volumeattachments", "VolumeAttachment").cluster().conditional().subs(&[STATUS]),
-    row(STORAGE, "volumeattributesclasses", "VolumeAttributesClass").short(&["vac"]).cluster(),
+    row(STORAGE, "storageclasses", "StorageClass").returned().short(&["sc"]).cluster(),
+    row(STORAGE, "volumeattachments", "VolumeAttachment")
+        .returned()
+        .cluster()
+        .conditional()
+        .subs(&[STATUS]),
+    row(STORAGE, "volumeattributesclasses", "VolumeAttributesClass")
+        .returned()
+        .short(&["vac"])
+        .cluster(),
 ];
 
 const HPA: Resource = row(AUTOSCALING, "horizontalpodautoscalers", "HorizontalPodAutoscaler")
@@ -277,6 +289,7 @@ const fn row(gv: Gv, plural: &'static str, kind: &'static str) -> Resource {
             generation: false,
             initial_status: InitialStatus::Keep,
             names: NameRule::Subdomain,
+            delete_returns_object: false,
         },
         storage: gv,
         stored: true,
@@ -329,6 +342,7 @@ impl Resource {
             strategy: self.strategy.clone(),
             storage: GroupVersionResource::new_static(self.storage.0, self.storage.1, self.plural),
             stored: self.stored,
+            fingerprint: 0,
             arena: None,
             root: super::definition(&name).expect("every built-in kind has facts"),
         }
@@ -422,6 +436,11 @@ impl Resource {
     /// What extends the API: cluster-scoped, counted, updated conditionally.
     const fn extension(self) -> Self {
         self.cluster().generation().conditional().categories(&["api-extensions"])
+    }
+
+    const fn returned(mut self) -> Self {
+        self.strategy.delete_returns_object = true;
+        self
     }
 
     const fn rbac(self) -> Self {
