@@ -17,10 +17,10 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The container's process could not be started; the text says why.
-    #[error("failed to create containerd task: {0}")]
+    #[error("unable to start container process: {0}")]
     Start(String),
     /// A command in a container could not be started.
-    #[error("failed to exec in container: {0}")]
+    #[error("failed to exec in container: unable to start container process: {0}")]
     Exec(String),
     /// The command ran longer than allowed and was killed.
     #[error("command {command:?} timed out")]
