@@ -53,7 +53,8 @@ fn with_path(path: &Path, error: io::Error) -> io::Error {
 
 /// Tells a terminal its size; a closed one does not care.
 pub fn resize(terminal: BorrowedFd, size: TerminalSize) {
-    let size = libc::winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
+    let size =
+        libc::winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the ioctl reads the structure during the call.
     unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) };
 }

@@ -86,7 +86,10 @@ async fn commands_run_inside() {
     assert_eq!(slow.unwrap_err().to_string(), "command \"sh -c sleep 100\" timed out");
 
     let error = f.runtime.exec_sync(&id, &["nope".to_string()], None).await.unwrap_err();
-    assert!(error.to_string().ends_with("exec: \"nope\": executable file not found in $PATH"), "{error}");
+    assert!(
+        error.to_string().ends_with("exec: \"nope\": executable file not found in $PATH"),
+        "{error}"
+    );
 
     let argv = ["cat".to_string()].to_vec();
     let request = ExecRequest { argv, stdin: true, stdout: true, ..ExecRequest::default() };
@@ -141,8 +144,7 @@ async fn attached_readers_and_writers() {
     let id = f.start(&sandbox, config).await;
     let all = AttachRequest { stdin: true, stdout: true, stderr: true };
     let mut writer = f.runtime.attach(&id, all).await.unwrap();
-    let mut reader =
-        f.runtime.attach(&id, AttachRequest { stdin: false, ..all }).await.unwrap();
+    let mut reader = f.runtime.attach(&id, AttachRequest { stdin: false, ..all }).await.unwrap();
     let mut stdin = writer.stdin.take().unwrap();
     let big = vec![b'x'; 300_000];
     let feed = tokio::spawn(async move {

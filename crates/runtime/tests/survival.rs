@@ -18,7 +18,12 @@ fn running_pid(status: &ContainerStatus) -> i32 {
 async fn a_new_daemon_finds_everything_running() {
     let Some(f) = Fixture::new().await else { return };
     let sandbox = f.sandbox("keep").await;
-    let long = f.start(&sandbox, f.config(&["sh", "-c", "trap 'exit 4' TERM; while :; do sleep 0.05; done"])).await;
+    let long = f
+        .start(
+            &sandbox,
+            f.config(&["sh", "-c", "trap 'exit 4' TERM; while :; do sleep 0.05; done"]),
+        )
+        .await;
     let short = f.start(&sandbox, f.config(&["sh", "-c", "exit 6"])).await;
     let fresh = f.runtime.create_container(&sandbox, f.config(&["true"])).await.unwrap();
     exited(&f.runtime, &short).await;
@@ -42,7 +47,8 @@ async fn a_new_daemon_finds_everything_running() {
 async fn an_end_while_no_daemon_listens_is_not_lost() {
     let Some(mut f) = Fixture::new().await else { return };
     let sandbox = f.sandbox("unseen").await;
-    let config = f.config(&["sh", "-c", "while ! test -e /tmp/go; do sleep 0.02; done; echo bye; exit 11"]);
+    let config =
+        f.config(&["sh", "-c", "while ! test -e /tmp/go; do sleep 0.02; done; echo bye; exit 11"]);
     let id = f.start(&sandbox, config).await;
     let pid = running_pid(&f.runtime.container_status(&id).await.unwrap());
     std::fs::write(format!("/proc/{pid}/root/tmp/go"), "").unwrap();
@@ -65,10 +71,7 @@ async fn a_killed_shim_takes_its_containers_with_it() {
     let exit = exited(&f.runtime, &id).await;
     assert_eq!((exit.code, exit.reason.as_str()), (255, "Unknown"));
     until(async || !std::path::Path::new(&format!("/proc/{pid}")).exists()).await;
-    assert_eq!(
-        f.runtime.sandbox_status(&sandbox).await.unwrap().state,
-        SandboxState::NotReady
-    );
+    assert_eq!(f.runtime.sandbox_status(&sandbox).await.unwrap().state, SandboxState::NotReady);
     f.runtime.remove_sandbox(&sandbox).await.unwrap();
 }
 

@@ -163,7 +163,12 @@ mod tests {
     fn v1_writes_period_before_quota() {
         assert_eq!(
             pairs(v1_files(&sample())),
-            ["cpu.shares=1024", "cpu.cfs_period_us=100000", "cpu.cfs_quota_us=50000", "pids.max=max"]
+            [
+                "cpu.shares=1024",
+                "cpu.cfs_period_us=100000",
+                "cpu.cfs_quota_us=50000",
+                "pids.max=max"
+            ]
         );
     }
 

@@ -29,8 +29,12 @@ pub struct Cgroups {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Version {
     /// One mount per controller, and perhaps a v2 mount without controllers beside them.
-    V1 { hierarchies: Vec<Hierarchy> },
-    V2 { root: PathBuf },
+    V1 {
+        hierarchies: Vec<Hierarchy>,
+    },
+    V2 {
+        root: PathBuf,
+    },
 }
 
 /// One mounted hierarchy of v1.
@@ -68,11 +72,8 @@ impl Cgroups {
             match kind {
                 "cgroup2" if unified.is_none() => unified = Some(PathBuf::from(dir)),
                 "cgroup" => {
-                    let controllers: Vec<String> = options
-                        .split(',')
-                        .filter(|o| is_controller(o))
-                        .map(String::from)
-                        .collect();
+                    let controllers: Vec<String> =
+                        options.split(',').filter(|o| is_controller(o)).map(String::from).collect();
                     if !hierarchies.iter().any(|h: &Hierarchy| h.controllers == controllers) {
                         hierarchies.push(Hierarchy { dir: PathBuf::from(dir), controllers });
                     }
@@ -83,8 +84,7 @@ impl Cgroups {
         if hierarchies.is_empty() {
             return Some(Self { version: Version::V2 { root: unified? } });
         }
-        hierarchies
-            .extend(unified.map(|dir| Hierarchy { dir, controllers: Vec::new() }));
+        hierarchies.extend(unified.map(|dir| Hierarchy { dir, controllers: Vec::new() }));
         Some(Self { version: Version::V1 { hierarchies } })
     }
 
@@ -179,7 +179,8 @@ impl Cgroups {
                 }
             }
             Version::V2 { root } => {
-                let _ = fs::write(root.join(below).join("cgroup.freeze"), if on { "1" } else { "0" });
+                let _ =
+                    fs::write(root.join(below).join("cgroup.freeze"), if on { "1" } else { "0" });
             }
         }
     }

@@ -98,10 +98,16 @@ mod tests {
     fn reads_recorded_v2_files() {
         let dir = tempfile::tempdir().unwrap();
         for (file, text) in [
-            ("cpu.stat", "usage_usec 52310\nuser_usec 40000\nsystem_usec 12310\nnr_periods 9\nnr_throttled 4\nthrottled_usec 150020\n"),
+            (
+                "cpu.stat",
+                "usage_usec 52310\nuser_usec 40000\nsystem_usec 12310\nnr_periods 9\nnr_throttled 4\nthrottled_usec 150020\n",
+            ),
             ("memory.current", "7340032\n"),
             ("memory.max", "max\n"),
-            ("memory.stat", "anon 1048576\nfile 4194304\ninactive_anon 12\ninactive_file 2097152\npgfault 3011\npgmajfault 7\n"),
+            (
+                "memory.stat",
+                "anon 1048576\nfile 4194304\ninactive_anon 12\ninactive_file 2097152\npgfault 3011\npgmajfault 7\n",
+            ),
             ("memory.events", "low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\noom_group_kill 0\n"),
             ("pids.current", "3\n"),
         ] {

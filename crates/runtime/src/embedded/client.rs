@@ -74,7 +74,11 @@ impl Client {
         Ok(client)
     }
 
-    pub async fn call(&self, call: Call, fds: &[BorrowedFd<'_>]) -> Result<(Answer, Vec<OwnedFd>), Failure> {
+    pub async fn call(
+        &self,
+        call: Call,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(Answer, Vec<OwnedFd>), Failure> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let starts = match &call {
             Call::Start { container } => Some(container.clone()),

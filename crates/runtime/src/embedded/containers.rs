@@ -31,7 +31,11 @@ pub struct Saved {
     pub created_at: SystemTime,
 }
 
-pub async fn create(shared: &Arc<Shared>, sandbox: &str, mut config: ContainerConfig) -> Result<String> {
+pub async fn create(
+    shared: &Arc<Shared>,
+    sandbox: &str,
+    mut config: ContainerConfig,
+) -> Result<String> {
     let pod = shared.state.sandbox(sandbox)?;
     shared.state.client(sandbox)?;
     check(&config)?;
@@ -46,7 +50,11 @@ pub async fn create(shared: &Arc<Shared>, sandbox: &str, mut config: ContainerCo
     let plan = Plan {
         cgroup: cgroup.clone(),
         dir: dir.clone(),
-        shm: Some(if pod.config.host_ipc { PathBuf::from("/dev/shm") } else { pod_dir.join("shm") }),
+        shm: Some(if pod.config.host_ipc {
+            PathBuf::from("/dev/shm")
+        } else {
+            pod_dir.join("shm")
+        }),
         mqueue: !pod.config.host_ipc,
         config: config.clone(),
     };

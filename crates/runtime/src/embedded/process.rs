@@ -44,7 +44,9 @@ impl Pipes {
         for (index, wanted) in wanted.into_iter().enumerate() {
             if !wanted {
                 if null {
-                    pipes.theirs.push(File::options().read(true).write(true).open("/dev/null")?.into());
+                    pipes
+                        .theirs
+                        .push(File::options().read(true).write(true).open("/dev/null")?.into());
                 }
                 continue;
             }
@@ -79,13 +81,21 @@ fn running(shared: &Shared, id: &str) -> Result<(ContainerStatus, Arc<Client>)> 
 }
 
 /// Starts a command; also returns its id, with which it can be signalled.
-pub async fn exec(shared: &Arc<Shared>, id: &str, request: ExecRequest) -> Result<(String, Process)> {
+pub async fn exec(
+    shared: &Arc<Shared>,
+    id: &str,
+    request: ExecRequest,
+) -> Result<(String, Process)> {
     let (status, client) = running(shared, id)?;
     if request.argv.is_empty() {
         return Err(Error::Invalid("no command specified".into()));
     }
     let config = status.config;
-    let process = ProcessSpec { argv: request.argv, terminal: request.tty, ..ProcessSpec::of_container(&config) };
+    let process = ProcessSpec {
+        argv: request.argv,
+        terminal: request.tty,
+        ..ProcessSpec::of_container(&config)
+    };
     let mut pipes = if request.tty {
         Pipes { stdin: None, stdout: None, stderr: None, theirs: Vec::new() }
     } else {
@@ -193,11 +203,8 @@ async fn read_bounded(reader: Option<ByteReader>, into: &mut Vec<u8>) {
 pub async fn attach(shared: &Arc<Shared>, id: &str, request: AttachRequest) -> Result<Process> {
     let (status, client) = running(shared, id)?;
     let tty = status.config.tty;
-    let wanted = [
-        request.stdin && (status.config.stdin || tty),
-        request.stdout,
-        request.stderr && !tty,
-    ];
+    let wanted =
+        [request.stdin && (status.config.stdin || tty), request.stdout, request.stderr && !tty];
     let mut pipes = Pipes::new(wanted, false).context(|| "make pipes".into())?;
     let [stdin, stdout, stderr] = wanted;
     let call = Call::Attach { container: id.to_string(), stdin, stdout, stderr };
@@ -235,7 +242,11 @@ fn exit_of(shared: &Shared, id: &str) -> Result<BoxFuture<'static, Result<i32>>>
     .boxed())
 }
 
-pub async fn port_forward(shared: &Arc<Shared>, sandbox: &str, port: u16) -> Result<Box<dyn Connection>> {
+pub async fn port_forward(
+    shared: &Arc<Shared>,
+    sandbox: &str,
+    port: u16,
+) -> Result<Box<dyn Connection>> {
     let client = shared.state.client(sandbox)?;
     let (_, fds) = client.call(Call::Sockets, &[]).await.map_err(Failure::into_error)?;
     let addresses: [SocketAddr; 2] =
@@ -259,4 +270,3 @@ pub async fn port_forward(shared: &Arc<Shared>, sandbox: &str, port: u16) -> Res
         "failed to connect to localhost:{port} inside the pod's network namespace, {failures}"
     )))
 }
-

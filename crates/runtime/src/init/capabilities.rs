@@ -127,7 +127,8 @@ struct Data {
 fn set(mask: u64) -> io::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = Header { version: VERSION_3, pid: 0 };
-    let half = |value: u64| Data { effective: value as u32, permitted: value as u32, inheritable: 0 };
+    let half =
+        |value: u64| Data { effective: value as u32, permitted: value as u32, inheritable: 0 };
     let data = [half(mask), half(mask >> 32)];
     // SAFETY: both structures have the kernel's layout and live across the call.
     let result = unsafe { libc::syscall(libc::SYS_capset, &header, data.as_ptr()) };

@@ -47,7 +47,11 @@ pub struct Plan {
 
 /// Standard streams of the new process.
 pub enum Stdio {
-    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes {
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
     /// A terminal made inside the container; its other end comes back with [`Report::Terminal`].
     Terminal,
 }
@@ -63,9 +67,16 @@ pub enum PidNamespace {
 
 /// What to start.
 pub enum Job<'a> {
-    Container { plan: &'a Plan, pid: PidNamespace },
+    Container {
+        plan: &'a Plan,
+        pid: PidNamespace,
+    },
     /// `init` is a pidfd of the container's first process.
-    Exec { plan: &'a Plan, init: BorrowedFd<'a>, process: &'a ProcessSpec },
+    Exec {
+        plan: &'a Plan,
+        init: BorrowedFd<'a>,
+        process: &'a ProcessSpec,
+    },
 }
 
 /// What the child says. The end of the stream without [`Report::Failed`] is success.

@@ -43,7 +43,11 @@ pub fn clone_of(fd: BorrowedFd) -> io::Result<OwnedFd> {
 }
 
 /// A new detached file system; options without `=` are flags.
-pub fn fresh(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+pub fn fresh(
+    kind: &str,
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+) -> io::Result<OwnedFd> {
     let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         if value.is_empty() {
@@ -138,7 +142,9 @@ pub fn target(root: BorrowedFd, path: &str, directory: bool) -> Outcome<OwnedFd>
             Err(e) => return Err(e).explain(|| format!("open mount target {path:?}")),
         }
         match make(at.as_fd(), &name, directory || !rest.is_empty()) {
-            Ok(()) => at = open_in(root, &so_far).explain(|| format!("open mount target {path:?}"))?,
+            Ok(()) => {
+                at = open_in(root, &so_far).explain(|| format!("open mount target {path:?}"))?
+            }
             Err(Errno::EXIST) => {
                 // A link to something missing: its own target is created instead.
                 links += 1;
@@ -146,7 +152,9 @@ pub fn target(root: BorrowedFd, path: &str, directory: bool) -> Outcome<OwnedFd>
                     .explain(|| format!("open mount target {path:?}"))?;
                 let link = link.to_string_lossy().into_owned();
                 if links > MAX_LINKS || link.split('/').any(|p| p == "..") {
-                    return Err(format!("mount target {path:?} follows a dangling link to {link:?}"));
+                    return Err(format!(
+                        "mount target {path:?} follows a dangling link to {link:?}"
+                    ));
                 }
                 done.pop();
                 if link.starts_with('/') {

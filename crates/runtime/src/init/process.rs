@@ -169,8 +169,8 @@ fn look_up(argv: &[String], environment: &[String]) -> Outcome<PathBuf> {
     let Some(name) = argv.first() else { return Err("no command specified".into()) };
     if name.contains('/') {
         let path = PathBuf::from(name);
-        let metadata =
-            fs::metadata(&path).map_err(|e| format!("exec: {name:?}: stat {name}: {}", plain(&e)))?;
+        let metadata = fs::metadata(&path)
+            .map_err(|e| format!("exec: {name:?}: stat {name}: {}", plain(&e)))?;
         if metadata.is_dir() {
             return Err(format!("exec: {name:?}: is a directory"));
         }
@@ -238,7 +238,7 @@ mod tests {
         let look = |name: &str| look_up(&[name.to_string()], &env).unwrap_err();
         assert_eq!(look("foo"), "exec: \"foo\": executable file not found in $PATH");
         assert_eq!(look("/foo"), "exec: \"/foo\": stat /foo: no such file or directory");
-        assert_eq!(look("/etc/hostname"), "exec: \"/etc/hostname\": permission denied");
+        assert_eq!(look("/etc/passwd"), "exec: \"/etc/passwd\": permission denied");
         assert_eq!(look_up(&[], &env).unwrap_err(), "no command specified");
     }
 }

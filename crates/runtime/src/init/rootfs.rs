@@ -50,8 +50,9 @@ pub fn enter(plan: &Plan) -> Outcome<()> {
         (Rootfs::Overlay { lower_dirs }, _) => overlay(lower_dirs, &plan.dir, &point)?,
         (Rootfs::Directory(_), None) => return Err("the root is missing".into()),
     }
-    let root = openat(CWD, &point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .explain(|| "open the container's root".into())?;
+    let root =
+        openat(CWD, &point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .explain(|| "open the container's root".into())?;
     let root = root.as_fd();
 
     let user_targets: Vec<String> = binds.iter().map(|m| clean(&m.target)).collect();
@@ -59,6 +60,9 @@ pub fn enter(plan: &Plan) -> Outcome<()> {
         if !user_targets.contains(&clean(&prepared.target)) {
             place(root, &prepared)?;
         }
+    }
+    if !user_targets.iter().any(|t| t == "/sys/fs/cgroup") {
+        seal_cgroups(root, plan)?;
     }
     if !user_targets.iter().any(|t| t == "/dev") {
         devices::create(root, &nodes)?;
@@ -95,8 +99,9 @@ fn clean(path: &str) -> String {
 }
 
 fn attach_at(tree: &OwnedFd, point: &Path) -> Outcome<()> {
-    let target = openat(CWD, point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .explain(|| format!("open {}", point.display()))?;
+    let target =
+        openat(CWD, point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .explain(|| format!("open {}", point.display()))?;
     mounts::attach(tree, target.as_fd()).explain(|| "mount the container's root".into())
 }
 
@@ -188,8 +193,9 @@ fn cgroup_mounts(plan: &Plan) -> Outcome<Vec<Prepared>> {
     }
     let mut list = Vec::new();
     if !cgroups.is_v2() {
-        let tree = mounts::fresh("tmpfs", &[("mode", "755"), ("size", "64k")], NOSUID | NODEV | NOEXEC)
-            .explain(|| "mount /sys/fs/cgroup".into())?;
+        let tree =
+            mounts::fresh("tmpfs", &[("mode", "755"), ("size", "64k")], NOSUID | NODEV | NOEXEC)
+                .explain(|| "mount /sys/fs/cgroup".into())?;
         list.push(Prepared { target: "/sys/fs/cgroup".into(), tree, kernel: false });
     }
     for (name, dir) in cgroups.dirs(&plan.cgroup) {
@@ -200,6 +206,17 @@ fn cgroup_mounts(plan: &Plan) -> Outcome<Vec<Prepared>> {
         list.push(Prepared { target: clean(&target), tree, kernel: false });
     }
     Ok(list)
+}
+
+/// On v1 the groups' parent is a file system of its own, which must be writable until they are
+/// mounted.
+fn seal_cgroups(root: BorrowedFd, plan: &Plan) -> Outcome<()> {
+    if plan.config.security.privileged {
+        return Ok(());
+    }
+    let parent = mounts::open_in(root, "/sys/fs/cgroup").explain(|| "open cgroups".into())?;
+    mounts::set_attributes(parent.as_fd(), RDONLY, 0, false)
+        .explain(|| "make cgroups read-only".into())
 }
 
 /// The pod's own mounts, parents before what is below them.

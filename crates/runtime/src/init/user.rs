@@ -27,7 +27,8 @@ pub fn resolve(user: &User) -> Outcome<Identity> {
 /// A file that is missing, special or not text reads as empty.
 fn read(path: &str) -> String {
     // A FIFO planted by the image must not block.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
+    let file =
+        File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path);
     let Ok(file) = file else { return String::new() };
     if !file.metadata().is_ok_and(|m| m.is_file()) {
         return String::new();

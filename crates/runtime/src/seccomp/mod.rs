@@ -2,19 +2,25 @@
 //! program before a container starts. A profile that cannot be compiled is an error, never
 //! ignored.
 
-use std::io::{self, Read, Seek};
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{self, Read, Seek};
 
-use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use std::sync::{Arc, Mutex};
+
+use libseccomp::{
+    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
+};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::spec::{Security, Seccomp};
+use crate::spec::{Seccomp, Security};
 
 /// The default profile: what Docker and containerd allow. Capabilities widen it.
 const DEFAULT_PROFILE: &str = include_str!("default.json");
 /// The kernel's longest program, in instructions of 8 bytes.
 const MAX_INSTRUCTIONS: usize = 4096;
+const MAX_CACHED: usize = 64;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,7 +91,25 @@ pub fn program(security: &Security) -> Result<Option<Vec<u8>>> {
         Seccomp::Default => DEFAULT_PROFILE,
         Seccomp::Custom(text) => text,
     };
-    compile(text, &security.capabilities).map(Some)
+    cached(text, &security.capabilities).map(|program| Some(program.to_vec()))
+}
+
+/// Compiling takes milliseconds, and almost every container has the same profile.
+fn cached(text: &str, capabilities: &[String]) -> Result<Arc<[u8]>> {
+    type Cache = BTreeMap<(String, Vec<String>), Arc<[u8]>>;
+    static CACHE: Mutex<Cache> = Mutex::new(Cache::new());
+    let key = (text.to_string(), capabilities.to_vec());
+    let cache = || CACHE.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(found) = cache().get(&key) {
+        return Ok(found.clone());
+    }
+    let program: Arc<[u8]> = compile(text, capabilities)?.into();
+    let mut cache = cache();
+    if cache.len() >= MAX_CACHED {
+        cache.clear();
+    }
+    cache.insert(key, program.clone());
+    Ok(program)
 }
 
 fn compile(text: &str, capabilities: &[String]) -> Result<Vec<u8>> {
@@ -104,7 +128,8 @@ fn compile(text: &str, capabilities: &[String]) -> Result<Vec<u8>> {
         }
         Ok(context)
     };
-    let context = build().map_err(|e| Error::Invalid(format!("cannot load seccomp profile: {e}")))?;
+    let context =
+        build().map_err(|e| Error::Invalid(format!("cannot load seccomp profile: {e}")))?;
     export(&context).map_err(|e| Error::Invalid(format!("cannot compile seccomp profile: {e}")))
 }
 
@@ -134,7 +159,11 @@ fn applies(rule: &Rule, capabilities: &[String]) -> bool {
     included && !excluded
 }
 
-fn add_rule(context: &mut ScmpFilterContext, rule: &Rule, default: ScmpAction) -> Result<(), String> {
+fn add_rule(
+    context: &mut ScmpFilterContext,
+    rule: &Rule,
+    default: ScmpAction,
+) -> Result<(), String> {
     let action = action(&rule.action, rule.errno_ret)?;
     if action == default {
         return Ok(());
@@ -174,11 +203,8 @@ fn add_call(
         return context.add_rule(action, syscall).map(drop);
     }
     let mut seen = [false; 6];
-    let repeated = rule
-        .args
-        .iter()
-        .flatten()
-        .any(|a| std::mem::replace(&mut seen[a.index as usize], true));
+    let repeated =
+        rule.args.iter().flatten().any(|a| std::mem::replace(&mut seen[a.index as usize], true));
     if !repeated {
         return context.add_rule_conditional(action, syscall, comparisons).map(drop);
     }
@@ -282,7 +308,8 @@ pub fn enter(program: &[u8]) -> io::Result<()> {
         filter: aligned.as_mut_ptr().cast::<libc::sock_filter>(),
     };
     // SAFETY: the program lives across the call, and the kernel copies it.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &filter) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &filter) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{PidfdFlags, Pid, Signal, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_send_signal};
 
 use super::log::Log;
 use super::protocol::{Answer, Call, Known, Message, Request, VERSION};
@@ -36,9 +36,7 @@ impl Shim {
         let done = || Ok(Some((Answer::Done, Vec::new())));
         match request.call {
             Call::Hello { version } => self.hello(version),
-            Call::Start { container } => {
-                self.start(client, request.id, &container).map(|()| None)
-            }
+            Call::Start { container } => self.start(client, request.id, &container).map(|()| None),
             Call::Signal { container, signal, all } => {
                 self.signal(&container, signal, all)?;
                 done()
@@ -108,7 +106,8 @@ impl Shim {
         let dir = self.container_dir(id);
         let plan: Plan = files::read_json(&dir.join("plan.json")).map_err(|e| e.to_string())?;
         let filter = read_filter(&dir)?;
-        let log = Log::open(plan.config.log_path.clone()).map_err(|e| format!("open the log: {e}"))?;
+        let log =
+            Log::open(plan.config.log_path.clone()).map_err(|e| format!("open the log: {e}"))?;
         let mut streams = Streams::new(log, plan.config.stdin_once);
         let stdio = if plan.config.tty {
             Stdio::Terminal
@@ -141,7 +140,8 @@ impl Shim {
             PidMode::Container => (PidNamespace::New, true),
             PidMode::Host => (PidNamespace::Inherit, false),
             PidMode::Pod => {
-                let (_, namespace) = self.pause.as_ref().ok_or("the pod shares no PID namespace")?;
+                let (_, namespace) =
+                    self.pause.as_ref().ok_or("the pod shares no PID namespace")?;
                 let namespace = namespace.try_clone().map_err(|e| e.to_string())?;
                 (PidNamespace::Join(namespace), false)
             }
@@ -253,7 +253,12 @@ impl Shim {
     }
 
     /// Marks a started container as running.
-    pub(super) fn running_now(&mut self, id: &str, pid: i32, terminal: Option<OwnedFd>) -> SystemTime {
+    pub(super) fn running_now(
+        &mut self,
+        id: &str,
+        pid: i32,
+        terminal: Option<OwnedFd>,
+    ) -> SystemTime {
         let now = SystemTime::now();
         if let Some(container) = self.containers.get_mut(id) {
             container.pid = Some(pid);

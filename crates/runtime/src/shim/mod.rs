@@ -35,7 +35,6 @@ use crate::spec::PidMode;
 use protocol::{Message, Request, ShimConfig};
 use streams::{Sink, Source, Streams};
 
-
 const MAX_CLIENTS: usize = 16;
 
 /// Runs a shim for a pod's directory; returns the process's exit code.

@@ -93,7 +93,9 @@ fn shut_in(point: &Path) -> io::Result<()> {
             libc::prctl(libc::PR_CAPBSET_DROP, bit as libc::c_ulong, 0, 0, 0);
         }
         libc::setgroups(0, std::ptr::null());
-        if libc::setresgid(NOBODY, NOBODY, NOBODY) < 0 || libc::setresuid(NOBODY, NOBODY, NOBODY) < 0 {
+        if libc::setresgid(NOBODY, NOBODY, NOBODY) < 0
+            || libc::setresuid(NOBODY, NOBODY, NOBODY) < 0
+        {
             libc::_exit(1);
         }
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

@@ -25,20 +25,47 @@ pub struct Request {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Call {
-    Hello { version: u32 },
+    Hello {
+        version: u32,
+    },
     /// Starts the container whose plan lies in its directory.
-    Start { container: String },
+    Start {
+        container: String,
+    },
     /// `all`: every process of the container's cgroup, with SIGKILL.
-    Signal { container: String, signal: i32, all: bool },
+    Signal {
+        container: String,
+        signal: i32,
+        all: bool,
+    },
     /// Without a terminal three descriptors come along.
-    Exec { exec: String, container: String, process: Box<ProcessSpec> },
-    SignalExec { exec: String, signal: i32 },
+    Exec {
+        exec: String,
+        container: String,
+        process: Box<ProcessSpec>,
+    },
+    SignalExec {
+        exec: String,
+        signal: i32,
+    },
     /// One descriptor for each stream that is true, in this order.
-    Attach { container: String, stdin: bool, stdout: bool, stderr: bool },
-    Resize { container: String, size: TerminalSize },
-    ReopenLog { container: String },
+    Attach {
+        container: String,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+    },
+    Resize {
+        container: String,
+        size: TerminalSize,
+    },
+    ReopenLog {
+        container: String,
+    },
     /// Forgets an exited container.
-    Delete { container: String },
+    Delete {
+        container: String,
+    },
     /// Makes sockets in the pod's network namespace.
     Sockets,
     /// Kills everything, and goes once it is gone.
@@ -56,10 +83,19 @@ pub enum Message {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
     Done,
-    Hello { version: u32, pid: i32, containers: Vec<Known> },
-    Started { pid: i32, started_at: SystemTime },
+    Hello {
+        version: u32,
+        pid: i32,
+        containers: Vec<Known>,
+    },
+    Started {
+        pid: i32,
+        started_at: SystemTime,
+    },
     /// With the terminal's descriptor, if there is one.
-    ExecStarted { pid: i32 },
+    ExecStarted {
+        pid: i32,
+    },
     /// With two descriptors: IPv4 and IPv6 (the latter missing where it is switched off).
     Sockets,
 }

@@ -17,9 +17,9 @@ pub struct Fixture {
 }
 
 const APPLETS: [&str; 30] = [
-    "sh", "true", "false", "sleep", "cat", "echo", "id", "ls", "mount", "umount", "mkdir", "rm", "env",
-    "head", "tail", "dd", "grep", "kill", "ps", "stty", "tty", "hostname", "pwd", "touch", "nc", "wc",
-    "mknod", "unshare", "chmod", "df",
+    "sh", "true", "false", "sleep", "cat", "echo", "id", "ls", "mount", "umount", "mkdir", "rm",
+    "env", "head", "tail", "dd", "grep", "kill", "ps", "stty", "tty", "hostname", "pwd", "touch",
+    "nc", "wc", "mknod", "unshare", "chmod", "df",
 ];
 
 impl Fixture {
@@ -85,7 +85,11 @@ impl Fixture {
     }
 
     /// Runs a shell script to its end in a new pod; its exit and its standard output.
-    pub async fn script(&self, text: &str, change: impl FnOnce(&mut ContainerConfig)) -> (Exit, String) {
+    pub async fn script(
+        &self,
+        text: &str,
+        change: impl FnOnce(&mut ContainerConfig),
+    ) -> (Exit, String) {
         let name = format!("s{}", fresh());
         let sandbox = self.sandbox(&name).await;
         let mut config = self.config(&["sh", "-c", text]);
@@ -146,7 +150,9 @@ fn layer(dir: &Path, busybox: &[u8]) {
 pub async fn exited(runtime: &EmbeddedRuntime, id: &str) -> Exit {
     let mut found = None;
     until(async || {
-        if let ContainerState::Exited { exit, .. } = runtime.container_status(id).await.unwrap().state {
+        if let ContainerState::Exited { exit, .. } =
+            runtime.container_status(id).await.unwrap().state
+        {
             found = Some(exit);
         }
         found.is_some()
