@@ -21,6 +21,7 @@ pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
+pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
 pub mod podgc;
@@ -30,4 +31,38 @@ pub mod serviceaccount;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
 
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
 pub use common::{hash, pods};
+use timonier_reconcile::Reconciler;
+
+/// What the controllers of a cluster have to be told.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The CA bundle with which pods verify the API server, in PEM form.
+    pub root_ca: String,
+}
+
+/// All controllers.
+pub fn all(settings: Settings) -> Vec<Arc<dyn Reconciler>> {
+    vec![
+        Arc::new(namespace::Namespaces),
+        Arc::new(serviceaccount::DefaultServiceAccounts),
+        Arc::new(root_ca::RootCaPublisher { bundle: settings.root_ca }),
+        Arc::new(garbage::GarbageCollector),
+        Arc::new(node_lifecycle::NodeLifecycle::default()),
+        Arc::new(taint_eviction::TaintEviction),
+        Arc::new(podgc::PodGarbageCollector::default()),
+        Arc::new(deployment::Deployments),
+        Arc::new(replicaset::ReplicaSets::new()),
+        Arc::new(replicaset::ReplicaSets::replication_controllers()),
+        Arc::new(daemonset::DaemonSets),
+        Arc::new(job::Jobs),
+        Arc::new(ttl_after_finished::TtlAfterFinished),
+        Arc::new(endpointslice::EndpointSlices),
+        Arc::new(endpoints::Endpoints),
+    ]
+}
