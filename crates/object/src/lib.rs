@@ -19,6 +19,7 @@ mod metadata;
 mod selector;
 mod serde_impl;
 mod value;
+pub mod yaml;
 
 pub use map::Map;
 pub use metadata::OwnerReference;

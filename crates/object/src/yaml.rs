@@ -1,0 +1,49 @@
+//! YAML to and from [`Value`].
+
+use alloc::string::{String, ToString};
+
+use crate::Value;
+
+/// Reads one YAML document (JSON is one too). The error says what is wrong and where. Aliases,
+/// depth and size are bounded by the parser's budget.
+pub fn decode(text: &str) -> Result<Value, String> {
+    serde_saphyr::from_str::<Value>(text).map_err(|e| e.to_string())
+}
+
+/// Writes YAML in block style, fields in their order.
+pub fn encode(value: &Value) -> Result<String, String> {
+    serde_saphyr::to_string(value).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value;
+
+    #[test]
+    fn round_trips() {
+        let v = value!({
+            "a": { "b": [1, "x", { "c": true }], "empty": {}, "none": [] }, "text": "l1\nl2\n",
+            "number": "12", "bool": "true", "null": "null", "n": null, "f": 1.5, "colon": "a: b",
+            "date": "2026-11-21", "octal": "0755", "tilde": "~", "space": " x ",
+        });
+        assert_eq!(decode(&encode(&v).unwrap()).unwrap(), v);
+    }
+
+    #[test]
+    fn manifests_read_as_clients_write_them() {
+        let v = decode("apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    args: ['-c', \"x\"]\n    ports: [{containerPort: 80}]\n  x: 0644\n  y: ~\n").unwrap();
+        assert_eq!(v.at("spec.containers").items()[0].at("args").items()[1].str(), "x");
+        assert_eq!(v.at("spec.containers").items()[0].at("ports").items()[0].at("containerPort").as_i64(), Some(80));
+        assert!(v.at("spec.y").is_null());
+    }
+
+    #[test]
+    fn bad_documents_are_refused() {
+        for bad in ["a: [", "a: b: c", "a: 1\n---\nb: 2\n", "*x"] {
+            assert!(decode(bad).is_err(), "{bad}");
+        }
+        let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
+        assert!(decode(bomb).is_err());
+    }
+}
