@@ -1,0 +1,149 @@
+//! One request to a resource, on its way.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use timonier_meta::{ApiError, GroupResource};
+use timonier_object::{Value, json};
+use timonier_policy::{Decision, User, forbidden};
+use timonier_schema::{Catalogue, ResourceRow};
+use timonier_store::Item;
+
+use crate::request::RequestInfo;
+use crate::server::ApiServer;
+use crate::{objects, storage, versions};
+
+/// A request to a resource: who asks, for what, and the row that says how.
+pub struct Call<'a> {
+    pub server: &'a Arc<ApiServer>,
+    pub user: &'a User,
+    pub info: &'a RequestInfo,
+    pub row: Arc<ResourceRow>,
+    pub catalogue: Arc<Catalogue>,
+    warnings: Mutex<Vec<String>>,
+}
+
+/// Warnings beyond this many are not sent.
+const MAX_WARNINGS: usize = 64;
+
+impl<'a> Call<'a> {
+    /// Finds the row. `None` where no such resource is served.
+    pub fn find(server: &'a Arc<ApiServer>, user: &'a User, info: &'a RequestInfo) -> Option<Self> {
+        let catalogue = server.catalogue();
+        let row = catalogue.resource(&info.group, &info.version, &info.resource)?.clone();
+        Some(Call { server, user, info, row, catalogue, warnings: Mutex::default() })
+    }
+
+    /// Refuses with 403 what no authorizer allows.
+    pub fn authorize(&self) -> Result<(), ApiError> {
+        let attributes = self.info.attributes(self.user);
+        match self.server.authorizer.authorize(&attributes) {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(why) | Decision::NoOpinion(why) => Err(forbidden(&attributes, &why)),
+        }
+    }
+
+    /// The namespace of the request; empty for cluster-scoped resources.
+    pub fn namespace(&self) -> &str {
+        if self.row.namespaced { &self.info.namespace } else { "" }
+    }
+
+    /// The resource as errors name it.
+    pub fn resource(&self) -> GroupResource {
+        self.row.gvr.group_resource()
+    }
+
+    /// The key of an object of this resource in the request's namespace.
+    pub fn key(&self, name: &str) -> smol_str::SmolStr {
+        storage::key(&self.row, self.namespace(), name)
+    }
+
+    /// The error that an object is not there.
+    pub fn not_found(&self, name: &str) -> ApiError {
+        ApiError::not_found(&self.resource(), name)
+    }
+
+    /// The 422 of an object of this kind.
+    pub fn invalid(&self, name: &str, errors: &[timonier_meta::FieldError]) -> ApiError {
+        ApiError::invalid(&self.row.gvk, name, errors)
+    }
+
+    /// Says something to the user beside the answer.
+    pub fn warn(&self, text: impl Into<String>) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = text.into();
+        if warnings.len() < MAX_WARNINGS && !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// What was said, each once.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the stored bytes are what this request's version reads.
+    pub fn stored_as_is(&self) -> bool {
+        self.row.storage == self.row.gvr
+    }
+
+    /// The item's object in the request's version, to be changed.
+    pub fn read(&self, item: &Item) -> Value {
+        versions::from_storage(self, objects::decode(item))
+    }
+
+    /// The item's object in the request's version, shared where that is the stored one.
+    pub fn read_shared(&self, item: &Item) -> Arc<Value> {
+        if self.stored_as_is() {
+            self.server.objects.of(item)
+        } else {
+            Arc::new(self.read(item))
+        }
+    }
+}
+
+/// An object as an answer: stored bytes as they are, or a value that was made for the answer.
+#[derive(Clone)]
+pub enum Object {
+    Stored(Arc<Item>),
+    Made(Arc<Value>),
+}
+
+impl Object {
+    /// A value made for this answer.
+    pub fn made(value: Value) -> Self {
+        Object::Made(Arc::new(value))
+    }
+
+    /// The object in the request's version.
+    pub fn value(&self, call: &Call<'_>) -> Arc<Value> {
+        match self {
+            Object::Stored(item) => call.read_shared(item),
+            Object::Made(value) => value.clone(),
+        }
+    }
+
+    /// The object's JSON.
+    pub fn bytes(&self, call: &Call<'_>) -> Bytes {
+        match self {
+            Object::Stored(item) if call.stored_as_is() => item.value.clone(),
+            Object::Stored(item) => json::encode(&call.read(item)).into(),
+            Object::Made(value) => json::encode(value).into(),
+        }
+    }
+
+    /// The item's object for looking at once.
+    pub fn peek(&self, call: &Call<'_>) -> Cow<'_, Value> {
+        match self {
+            Object::Stored(item) => Cow::Owned(call.read(item)),
+            Object::Made(value) => Cow::Borrowed(value),
+        }
+    }
+}
+
+impl From<Arc<Item>> for Object {
+    fn from(item: Arc<Item>) -> Self {
+        Object::Stored(item)
+    }
+}

@@ -1,0 +1,156 @@
+//! The API server's state, shared by every request.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use timonier_client::Client;
+use timonier_meta::{Environment, GroupVersionResource};
+use timonier_object::Value;
+use timonier_policy::{Authorizer, Builtin, User};
+use timonier_schema::Catalogue;
+use timonier_store::Store;
+use tokio::sync::watch;
+
+use crate::auth::token::TokenKey;
+use crate::bootstrap;
+use crate::client::InProcess;
+use crate::config::{Config, Error};
+use crate::network::Network;
+use crate::objects::Objects;
+use crate::proxy::kubelet::KubeletDialer;
+use crate::storage;
+
+/// An API server over a store. Requests reach it over HTTP ([`ApiServer::serve`]) or in process
+/// ([`ApiServer::client`]); both go the same way.
+pub struct ApiServer {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    catalogue: RwLock<Arc<Catalogue>>,
+    pub(crate) env: Arc<dyn Environment>,
+    pub(crate) token_key: TokenKey,
+    pub(crate) authorizer: Box<dyn Authorizer>,
+    pub(crate) objects: Objects,
+    pub(crate) network: Network,
+    pub(crate) kubelets: Option<KubeletDialer>,
+    pub(crate) metrics: Metrics,
+    pub(crate) documents: crate::endpoints::Documents,
+    stop: watch::Sender<bool>,
+}
+
+/// What `/metrics` counts.
+#[derive(Default)]
+pub(crate) struct Metrics {
+    pub requests: AtomicU64,
+    pub errors: AtomicU64,
+    pub in_flight: AtomicI64,
+    pub watches: AtomicI64,
+}
+
+/// Counts one up while it lives.
+pub(crate) struct Gauge<'a>(&'a AtomicI64);
+
+impl<'a> Gauge<'a> {
+    pub fn enter(counter: &'a AtomicI64) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Gauge(counter)
+    }
+}
+
+impl Drop for Gauge<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl ApiServer {
+    /// Opens an API server: makes the first namespaces, priority classes and the Service
+    /// `kubernetes` where they are missing. The store must have been opened with
+    /// [`storage::stamp`] as its stamp.
+    pub async fn new(
+        config: Config,
+        store: Store,
+        catalogue: Arc<Catalogue>,
+        env: Arc<dyn Environment>,
+    ) -> Result<Arc<Self>, Error> {
+        let token_key =
+            TokenKey::from_pem(&config.service_account_key_pem).map_err(Error::Config)?;
+        let network = Network::new(&config).map_err(Error::Config)?;
+        let kubelets = match &config.kubelet {
+            Some(tls) => Some(KubeletDialer::new(tls).map_err(Error::Tls)?),
+            None => None,
+        };
+        let server = Arc::new(ApiServer {
+            token_key,
+            network,
+            kubelets,
+            config,
+            store,
+            catalogue: RwLock::new(catalogue),
+            env,
+            authorizer: Box::new(Builtin),
+            objects: Objects::default(),
+            metrics: Metrics::default(),
+            documents: crate::endpoints::Documents::default(),
+            stop: watch::Sender::new(false),
+        });
+        bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
+        Ok(server)
+    }
+
+    /// A client that reaches this server without HTTP, as `identity`.
+    pub fn client(self: &Arc<Self>, identity: User) -> Arc<dyn Client> {
+        Arc::new(InProcess::new(self.clone(), identity))
+    }
+
+    /// The rows served at the moment.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves other rows from now on.
+    pub fn set_catalogue(&self, catalogue: Arc<Catalogue>) {
+        *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
+        self.documents.forget();
+    }
+
+    /// Ends watches and lets [`ApiServer::serve`] return when the open requests are done.
+    pub fn shutdown(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Whether the server is going down.
+    pub fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Becomes true when the server goes down.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    /// An object as it is stored now, read past authorization by the server itself. The resource
+    /// must be one that is stored in its own version.
+    pub(crate) fn peek(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Value>> {
+        if name.is_empty() {
+            return None;
+        }
+        let key = storage::resource_key(resource, namespace, name);
+        self.store.snapshot().get(&key).map(|item| self.objects.of(item))
+    }
+
+    /// All objects of a resource in a namespace (or everywhere), read by the server itself.
+    pub(crate) fn peek_all(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: &str,
+    ) -> Vec<Arc<Value>> {
+        let prefix = storage::resource_key(resource, namespace, "");
+        let snapshot = self.store.snapshot();
+        snapshot.range(&prefix, None).map(|item| self.objects.of(item)).collect()
+    }
+}

@@ -1,0 +1,231 @@
+//! `watch`: what happens to the objects of a collection, from a revision on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::Stream;
+use timonier_meta::ApiError;
+use timonier_object::Value;
+use timonier_policy::User;
+use timonier_store::{Event, EventKind, Item, WatchEnd, Watcher};
+
+use crate::call::{Call, Object};
+use crate::filter::Filter;
+use crate::query::ListQuery;
+use crate::request::RequestInfo;
+use crate::server::ApiServer;
+use crate::storage;
+use crate::verbs::fresh;
+
+/// One event of a watch.
+#[derive(Clone)]
+pub enum Change {
+    Added(Object),
+    Modified(Object),
+    Deleted(Object),
+    Bookmark { revision: u64, initial_events_end: bool },
+}
+
+/// How often a quiet watch is told how far it is.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// A watch, ready to run. It owns what it needs, so that it outlives the request's handler.
+pub struct Watch {
+    server: Arc<ApiServer>,
+    user: User,
+    info: RequestInfo,
+    filter: Filter,
+    watcher: Watcher,
+    initial: VecDeque<Arc<Item>>,
+    /// The bookmark that closes the initial events.
+    end_of_initial: Option<u64>,
+    bookmarks: bool,
+    timeout: Duration,
+}
+
+/// Starts a watch. 410 where the revision is no longer known.
+pub async fn watch(call: &Call<'_>, query: &ListQuery) -> Result<Watch, ApiError> {
+    let filter = Filter::new(call, query)?;
+    let prefix = storage::prefix(&call.row, call.namespace());
+    let store = &call.server.store;
+    let wanted = query.revision.unwrap_or(0);
+    let initial = query.send_initial_events.unwrap_or(wanted == 0);
+    let from = if initial || wanted == 0 {
+        fresh::wait(call, wanted).await?;
+        None
+    } else {
+        Some(wanted)
+    };
+    let mut items = VecDeque::new();
+    let from = match from {
+        Some(revision) => revision,
+        None => {
+            let snapshot = store.snapshot();
+            if initial {
+                items.extend(snapshot.range(&prefix, None).cloned());
+            }
+            snapshot.revision
+        }
+    };
+    let watcher = store.watch(prefix, from).map_err(|e| {
+        ApiError::expired(format!("too old resource version: {} ({})", e.requested, e.oldest))
+    })?;
+    let asked = query.send_initial_events == Some(true);
+    Ok(Watch {
+        server: call.server.clone(),
+        user: call.user.clone(),
+        info: call.info.clone(),
+        filter,
+        watcher,
+        initial: items,
+        end_of_initial: (asked && query.bookmarks).then_some(from),
+        bookmarks: query.bookmarks,
+        timeout: timeout(call, query),
+    })
+}
+
+/// Without a wish, half an hour to an hour, so that clients do not all come back at once.
+fn timeout(call: &Call<'_>, query: &ListQuery) -> Duration {
+    let seconds =
+        query.timeout_seconds.unwrap_or_else(|| 1800 + call.server.env.random() % 1800);
+    Duration::from_secs(seconds.min(u64::from(u32::MAX)))
+}
+
+impl Watch {
+    /// The events; `encode` turns each into what the client gets. The stream ends with the
+    /// timeout, the server's shutdown, or an error as its last item.
+    pub fn run<T>(
+        self,
+        mut encode: impl FnMut(&Call<'_>, Change) -> T + Send + 'static,
+    ) -> impl Stream<Item = Result<T, ApiError>> + Send
+    where
+        T: Send,
+    {
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let state = Running {
+            stopping: self.server.stopping(),
+            _counted: Counted::new(&self.server),
+            watch: self,
+            deadline,
+            next_bookmark: tokio::time::Instant::now() + BOOKMARK_EVERY,
+            over: false,
+        };
+        let encode: Encode<T> = Box::new(move |call, change| encode(call, change));
+        futures::stream::unfold((state, encode), next)
+    }
+}
+
+type Encode<T> = Box<dyn FnMut(&Call<'_>, Change) -> T + Send>;
+
+/// Counts the watches that run.
+struct Counted(Arc<ApiServer>);
+
+impl Counted {
+    fn new(server: &Arc<ApiServer>) -> Self {
+        server.metrics.watches.fetch_add(1, Ordering::Relaxed);
+        Counted(server.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics.watches.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Running {
+    watch: Watch,
+    stopping: tokio::sync::watch::Receiver<bool>,
+    deadline: tokio::time::Instant,
+    next_bookmark: tokio::time::Instant,
+    over: bool,
+    _counted: Counted,
+}
+
+async fn next<T>(
+    (mut state, mut encode): (Running, Encode<T>),
+) -> Option<(Result<T, ApiError>, (Running, Encode<T>))> {
+    let change = match state.next_change().await? {
+        Ok(change) => change,
+        Err(error) => {
+            state.over = true;
+            return Some((Err(error), (state, encode)));
+        }
+    };
+    let server = state.watch.server.clone();
+    let call = Call::find(&server, &state.watch.user, &state.watch.info)?;
+    let out = encode(&call, change);
+    Some((Ok(out), (state, encode)))
+}
+
+impl Running {
+    /// The next event that the filter lets through; `None` at the end.
+    async fn next_change(&mut self) -> Option<Result<Change, ApiError>> {
+        if self.over {
+            return None;
+        }
+        let server = self.watch.server.clone();
+        // A row that is no longer served ends its watches.
+        let user = self.watch.user.clone();
+        let info = self.watch.info.clone();
+        let call = Call::find(&server, &user, &info)?;
+        while let Some(item) = self.watch.initial.pop_front() {
+            if self.watch.filter.matches(&call, &item) {
+                return Some(Ok(Change::Added(item.into())));
+            }
+        }
+        if let Some(revision) = self.watch.end_of_initial.take() {
+            return Some(Ok(Change::Bookmark { revision, initial_events_end: true }));
+        }
+        loop {
+            if *self.stopping.borrow() {
+                return None;
+            }
+            let event = tokio::select! {
+                biased;
+                event = self.watch.watcher.next() => event,
+                _ = self.stopping.changed() => return None,
+                () = tokio::time::sleep_until(self.deadline) => return None,
+                () = tokio::time::sleep_until(self.next_bookmark), if self.watch.bookmarks => {
+                    self.next_bookmark = tokio::time::Instant::now() + BOOKMARK_EVERY;
+                    match self.watch.watcher.progress() {
+                        Some(revision) => return Some(Ok(Change::Bookmark { revision, initial_events_end: false })),
+                        None => continue,
+                    }
+                }
+            };
+            match event {
+                Ok(event) => {
+                    if let Some(change) = change(&call, &self.watch.filter, &event) {
+                        return Some(Ok(change));
+                    }
+                }
+                Err(WatchEnd::Closed) => return None,
+                Err(WatchEnd::Slow | WatchEnd::Reset) => {
+                    return Some(Err(ApiError::expired("the watch fell behind; list again")));
+                }
+            }
+        }
+    }
+}
+
+/// What an event is to a watcher with this filter: an object that comes into the selection is
+/// added, one that leaves it is deleted.
+fn change(call: &Call<'_>, filter: &Filter, event: &Event) -> Option<Change> {
+    let before = event.previous.as_ref().filter(|p| filter.matches(call, p));
+    match event.kind {
+        EventKind::Delete => before.map(|_| Change::Deleted(event.item.clone().into())),
+        EventKind::Put => match (before, filter.matches(call, &event.item)) {
+            (None, true) => Some(Change::Added(event.item.clone().into())),
+            (Some(_), true) => Some(Change::Modified(event.item.clone().into())),
+            (Some(last), false) => {
+                let mut object: Value = call.read(last);
+                object.set("metadata.resourceVersion", event.revision.to_string());
+                Some(Change::Deleted(Object::made(object)))
+            }
+            (None, false) => None,
+        },
+    }
+}
