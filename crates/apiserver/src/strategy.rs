@@ -168,7 +168,7 @@ fn carry(metadata: &mut Map, before: &Value, field: &str) {
 }
 
 fn keep(new: &mut Value, old: &Value, field: &str) {
-    match old.get(field) {
+    match old.find(field) {
         Some(value) => new.set(field, value.clone()),
         None => {
             new.remove(field);

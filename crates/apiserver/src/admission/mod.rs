@@ -1,0 +1,67 @@
+//! Admission: what the server adds to an object and what it refuses, whatever the schema says.
+//! One plug-in, one file; the order is upstream's.
+
+mod default_tolerations;
+mod namespace_lifecycle;
+mod node_taints;
+mod priority;
+mod service_account;
+
+use timonier_meta::ApiError;
+use timonier_object::Value;
+
+use crate::call::Call;
+
+/// What is being done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// A write on its way, as the plug-ins see it.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    pub call: &'a Call<'a>,
+    pub operation: Operation,
+    pub subresource: &'a str,
+    pub old: Option<&'a Value>,
+}
+
+impl Request<'_> {
+    /// Whether this is about a resource itself, not a subresource of it.
+    fn is(&self, group: &str, resource: &str) -> bool {
+        let gvr = &self.call.row.gvr;
+        self.subresource.is_empty() && gvr.group == group && gvr.resource == resource
+    }
+
+    /// The 403 of a plug-in, about `object`.
+    fn forbidden(&self, object: &Value, why: &str) -> ApiError {
+        let name = match (object.name(), object.at("metadata.generateName").str()) {
+            ("", "") => "Unknown",
+            ("", generate) => generate,
+            (name, _) => name,
+        };
+        ApiError::forbidden(&self.call.resource(), name, why)
+    }
+}
+
+/// Runs the plug-ins that change objects.
+pub async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
+    namespace_lifecycle::check(request, Some(object))?;
+    service_account::mutate(request, object).await?;
+    node_taints::mutate(request, object);
+    priority::mutate(request, object)?;
+    default_tolerations::mutate(request, object);
+    Ok(())
+}
+
+/// Runs the plug-ins that only refuse; `object` is the new state, `None` in a delete.
+pub fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
+    namespace_lifecycle::check(request, object)?;
+    if let Some(object) = object {
+        priority::validate(request, object)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! A request to a resource: verb and subresource decide what happens.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use timonier_client::{DeleteOptions, PatchType, Preconditions};
+use timonier_meta::{ApiError, GroupVersionKind, Reason};
+use timonier_object::{Value, json};
+use timonier_policy::User;
+
+use crate::answer::{self, Wish};
+use crate::call::{Call, Object};
+use crate::http::negotiate::negotiate;
+use crate::http::respond::{self, Body};
+use crate::http::body;
+use crate::query::{self, ListQuery, Query, WriteQuery};
+use crate::request::RequestInfo;
+use crate::server::ApiServer;
+use crate::strategy::{self, Part};
+use crate::subresources::{approval, binding, ephemeral_containers, eviction, finalize, resize, scale, token};
+use crate::table::Include;
+use crate::verbs::update::{Updated, check_name};
+use crate::verbs::{create, delete, deletecollection, get, list, patch, update, watch};
+use crate::write::{self, Write};
+use crate::{decode, proxy, reviews};
+
+/// A request with its body still to be read.
+pub struct Incoming<B> {
+    pub request: http::Request<B>,
+    pub query: Query,
+}
+
+/// Answers a request to a resource that is authorized.
+pub async fn serve<B>(
+    server: &Arc<ApiServer>,
+    user: &User,
+    info: &RequestInfo,
+    incoming: Incoming<B>,
+) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Some(call) = Call::find(server, user, info) else {
+        return Ok(respond::text(404, "404 page not found\n"));
+    };
+    allowed(&call)?;
+    if proxy::is_connect(&call) {
+        return proxy::serve(&call, incoming.request, &incoming.query).await;
+    }
+    let (parts, body) = incoming.request.into_parts();
+    let wish = Wish {
+        form: negotiate(&parts.headers)?,
+        include: Include::parse(incoming.query.text("includeObject")),
+        headers: &parts.headers,
+    };
+    let query = &incoming.query;
+    match info.verb {
+        "get" | "list" | "watch" => read(&call, query, wish).await,
+        _ => {
+            let body = body::read(body).await?;
+            let change = Change { call: &call, query, headers: &parts.headers, body: &body };
+            let result = change.run(wish).await;
+            // What was said counts also where the request failed.
+            Ok(result.unwrap_or_else(|error| {
+                answer::finish(&call, respond::error(&error, wish.form.encoding))
+            }))
+        }
+    }
+}
+
+/// Refuses verbs and subresources that the row does not have.
+fn allowed(call: &Call<'_>) -> Result<(), ApiError> {
+    let info = call.info;
+    let verbs = if info.subresource.is_empty() {
+        Some(call.row.verbs)
+    } else {
+        call.row.subresource(&info.subresource).map(|s| s.verbs)
+    };
+    let Some(verbs) = verbs else {
+        let text = "the server could not find the requested resource";
+        return Err(ApiError::new(404, Reason::NotFound, text));
+    };
+    // `list` of a subresource is `get` without a name and does not exist.
+    let bound = call.row.namespaced && info.namespace.is_empty();
+    let writes = matches!(info.verb, "create" | "update" | "patch" | "delete" | "deletecollection");
+    if !verbs.has(info.verb) || bound && writes && call.row.stored {
+        return Err(ApiError::new(
+            405,
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        ));
+    }
+    Ok(())
+}
+
+async fn read(call: &Call<'_>, query: &Query, wish: Wish<'_>) -> Result<Response<Body>, ApiError> {
+    match call.info.verb {
+        "get" => {
+            let version = match query.text("resourceVersion") {
+                "" => None,
+                text => Some(text.parse().map_err(|_| {
+                    ApiError::bad_request(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+                })?),
+            };
+            let object = match call.info.subresource.as_str() {
+                "scale" => scale::get(call, version).await?,
+                _ => get::get(call, version).await?,
+            };
+            Ok(answer::object(call, wish, 200, &object))
+        }
+        "list" => {
+            let page = list::list(call, &ListQuery::parse(query, false)?).await?;
+            Ok(answer::list(call, wish, &page))
+        }
+        _ => {
+            let options = ListQuery::parse(query, true)?;
+            match watch::watch(call, &options).await {
+                Ok(watch) => Ok(answer::watch(call, wish, watch)),
+                Err(error) if error.code == 410 => Ok(answer::failed_watch(&error)),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// A request that changes something.
+struct Change<'a> {
+    call: &'a Call<'a>,
+    query: &'a Query,
+    headers: &'a HeaderMap,
+    body: &'a Bytes,
+}
+
+impl Change<'_> {
+    async fn run(&self, wish: Wish<'_>) -> Result<Response<Body>, ApiError> {
+        let call = self.call;
+        match call.info.verb {
+            "create" => {
+                let (code, object) = self.create().await?;
+                Ok(answer::object(call, wish, code, &object))
+            }
+            "update" => match self.update().await? {
+                Updated::Changed(object) => Ok(answer::object(call, wish, 200, &object)),
+                Updated::Created(object) => Ok(answer::object(call, wish, 201, &object)),
+            },
+            "patch" => Ok(answer::object(call, wish, 200, &self.patch().await?)),
+            "delete" => {
+                let name = call.info.path_name();
+                let deleted = delete::delete(call, name, &self.delete_options()?).await?;
+                Ok(answer::object(call, wish, 200, &deleted.answer(call)))
+            }
+            _ => {
+                let select = ListQuery::parse(self.query, false)?;
+                let options = self.delete_options()?;
+                let done = deletecollection::delete_collection(call, &select, &options).await?;
+                let metadata: Value =
+                    [("resourceVersion", done.revision.to_string())].into_iter().collect();
+                Ok(answer::list_of(call, wish, metadata, done.objects))
+            }
+        }
+    }
+
+    /// The body as an object of the row's kind.
+    fn object(&self, options: &WriteQuery) -> Result<Value, ApiError> {
+        let sent = decode::body(self.call, self.headers, self.body, &self.call.row.gvk)?;
+        let mut object = sent.object;
+        strategy::check_type(self.call, &mut object)?;
+        decode::accept(self.call, object, sent.duplicates, options.field_validation)
+    }
+
+    /// The body as an object of a subresource's kind.
+    fn object_as(&self, gvk: &GroupVersionKind, options: &WriteQuery) -> Result<Value, ApiError> {
+        let sent = decode::body(self.call, self.headers, self.body, gvk)?;
+        let mut object = sent.object;
+        // A patch release ago clients sent evictions as policy/v1beta1; the fields are the same.
+        if gvk == &eviction::KIND && object.api_version() == "policy/v1beta1" {
+            object.set("apiVersion", "policy/v1");
+        }
+        strategy::check_kind(gvk, &mut object)?;
+        decode::accept_as(self.call, gvk, object, sent.duplicates, options.field_validation)
+    }
+
+    async fn create(&self) -> Result<(u16, Object), ApiError> {
+        let call = self.call;
+        let options = WriteQuery::parse(self.query, "CreateOptions")?;
+        let name = call.info.path_name();
+        match call.info.subresource.as_str() {
+            "" => {}
+            "binding" => {
+                let body = self.object_as(&binding::KIND, &options)?;
+                return Ok((201, binding::create(call, name, &body, options.dry_run).await?));
+            }
+            "eviction" => {
+                let body = self.object_as(&eviction::KIND, &options)?;
+                let mut delete = delete_options_of(body.at("deleteOptions"))?;
+                delete.dry_run |= options.dry_run;
+                return Ok((201, eviction::create(call, name, &delete).await?));
+            }
+            "token" => {
+                let body = self.object_as(&token::KIND, &options)?;
+                return Ok((201, token::create(call, name, body).await?));
+            }
+            _ => return Err(no_such_subresource()),
+        }
+        let object = self.object(&options)?;
+        if let Some(answered) = reviews::create(call, object.clone()) {
+            return Ok((201, answered?));
+        }
+        if call.row.gvk == binding::KIND {
+            return Ok((201, self.bind(&object, options.dry_run).await?));
+        }
+        Ok((201, create::create(call, object, options.dry_run).await?))
+    }
+
+    /// `POST …/bindings`: the pod is named by the body.
+    async fn bind(&self, body: &Value, dry_run: bool) -> Result<Object, ApiError> {
+        let info = RequestInfo {
+            resource: "pods".into(),
+            subresource: "binding".into(),
+            name: body.name().into(),
+            ..self.call.info.clone()
+        };
+        let call = Call::find(self.call.server, self.call.user, &info)
+            .ok_or_else(no_such_subresource)?;
+        call.authorize()?;
+        binding::create(&call, body.name(), body, dry_run).await
+    }
+
+    async fn update(&self) -> Result<Updated, ApiError> {
+        let call = self.call;
+        let options = WriteQuery::parse(self.query, "UpdateOptions")?;
+        let dry_run = options.dry_run;
+        let changed = match call.info.subresource.as_str() {
+            "" => {
+                let object = self.object(&options)?;
+                return update::update(call, object, Part::Main, dry_run).await;
+            }
+            "status" => {
+                let object = self.object(&options)?;
+                return update::update(call, object, Part::Status, dry_run).await;
+            }
+            "scale" => {
+                let body = self.object_as(&scale::KIND, &options)?;
+                scale::update(call, body, dry_run).await?
+            }
+            "finalize" => finalize::update(call, self.object(&options)?, dry_run).await?,
+            "approval" => approval::update(call, self.object(&options)?, dry_run).await?,
+            "ephemeralcontainers" | "resize" => {
+                let body = self.object(&options)?;
+                self.part_of_pod(dry_run, |_| Ok(body.clone())).await?
+            }
+            _ => return Err(no_such_subresource()),
+        };
+        Ok(Updated::Changed(changed))
+    }
+
+    /// Changes the part of a pod that the subresource is for.
+    async fn part_of_pod(
+        &self,
+        dry_run: bool,
+        mut body: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
+    ) -> Result<Object, ApiError> {
+        let call = self.call;
+        let name = call.info.path_name();
+        let subresource = call.info.subresource.as_str();
+        let change = match subresource {
+            "resize" => resize::change,
+            _ => ephemeral_containers::change,
+        };
+        let write = Write { name, subresource, part: Part::Main, dry_run };
+        write::modify(call, write, |old| {
+            let mut body = body(old)?;
+            check_name(&mut body, name)?;
+            change(old, &body).map_err(|errors| call.invalid(name, &errors))
+        })
+        .await
+    }
+
+    async fn patch(&self) -> Result<Object, ApiError> {
+        let call = self.call;
+        let options = WriteQuery::parse(self.query, "PatchOptions")?;
+        let kind = patch::kind(&body::content_type(self.headers))?;
+        let patch = json::decode(self.body).map_err(|why| {
+            ApiError::bad_request(format!("error decoding patch: {why}"))
+        })?;
+        let dry_run = options.dry_run;
+        match call.info.subresource.as_str() {
+            "" => patch::patch(call, kind, &patch, Part::Main, &options).await,
+            "status" => patch::patch(call, kind, &patch, Part::Status, &options).await,
+            "scale" => scale::patch(call, kind, &patch, dry_run).await,
+            "approval" => {
+                let now = call.server.env.now().rfc3339();
+                self.patch_whole(kind, &patch, dry_run, |old, new| approval::change(old, new, &now))
+                    .await
+            }
+            "ephemeralcontainers" | "resize" => {
+                self.part_of_pod(dry_run, |old| patch::apply(call, kind, old, &patch)).await
+            }
+            _ => Err(no_such_subresource()),
+        }
+    }
+
+    async fn patch_whole(
+        &self,
+        kind: PatchType,
+        patch: &Value,
+        dry_run: bool,
+        change: impl Fn(&Value, &Value) -> Value + Send,
+    ) -> Result<Object, ApiError> {
+        let call = self.call;
+        let name = call.info.path_name();
+        let subresource = call.info.subresource.as_str();
+        let write = Write { name, subresource, part: Part::Whole, dry_run };
+        write::modify(call, write, |old| {
+            let patched = patch::apply(call, kind, old, patch)?;
+            Ok(change(old, &patched))
+        })
+        .await
+    }
+
+    /// The options of a delete: the body's where there is one, else the query's.
+    fn delete_options(&self) -> Result<DeleteOptions, ApiError> {
+        let from_query = query::delete_options(self.query)?;
+        if self.body.is_empty() {
+            return Ok(from_query);
+        }
+        let gvk = GroupVersionKind::new_static("", "v1", "DeleteOptions");
+        let sent = decode::body(self.call, self.headers, self.body, &gvk)?;
+        let mut options = delete_options_of(&sent.object)?;
+        options.dry_run |= from_query.dry_run;
+        options.propagation = options.propagation.or(from_query.propagation);
+        options.grace_period_seconds =
+            options.grace_period_seconds.or(from_query.grace_period_seconds);
+        Ok(options)
+    }
+}
+
+/// Reads a `DeleteOptions` object.
+pub fn delete_options_of(body: &Value) -> Result<DeleteOptions, ApiError> {
+    let mut errors = Vec::new();
+    let propagation = query::propagation(body.at("propagationPolicy").str(), &mut errors);
+    let dry_run =
+        query::dry_run(body.at("dryRun").items().iter().map(Value::str), &mut errors);
+    let orphan = body.at("orphanDependents").as_bool();
+    if orphan.is_some() && propagation.is_some() {
+        errors.push(timonier_meta::FieldError::invalid(
+            &timonier_meta::FieldPath::new("propagationPolicy"),
+            body.at("propagationPolicy"),
+            "orphanDependents and deletionPropagation cannot be both set",
+        ));
+    }
+    query::invalid_options("DeleteOptions", &errors)?;
+    let text = |path: &str| body.find(path).map(Value::smol).filter(|t| !t.is_empty());
+    Ok(DeleteOptions {
+        grace_period_seconds: body.at("gracePeriodSeconds").as_i64(),
+        propagation: propagation.or(orphan.map(|orphan| {
+            if orphan {
+                timonier_client::Propagation::Orphan
+            } else {
+                timonier_client::Propagation::Background
+            }
+        })),
+        preconditions: Preconditions {
+            uid: text("preconditions.uid"),
+            resource_version: text("preconditions.resourceVersion"),
+        },
+        dry_run,
+    })
+}
+
+fn no_such_subresource() -> ApiError {
+    ApiError::new(404, Reason::NotFound, "the server could not find the requested resource")
+}

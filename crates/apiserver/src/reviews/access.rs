@@ -1,0 +1,101 @@
+//! `SubjectAccessReview` and its kin: may they.
+
+use timonier_meta::{ApiError, FieldError, FieldPath};
+use timonier_object::{Value, value};
+use timonier_policy::{Attributes, Decision, User};
+
+use crate::call::Call;
+
+/// Answers for the user that the review names.
+pub fn of_subject(call: &Call<'_>, review: Value) -> Result<Value, ApiError> {
+    let spec = review.at("spec");
+    let user = User {
+        name: spec.at("user").smol(),
+        uid: spec.at("uid").smol(),
+        groups: spec.at("groups").items().iter().map(Value::smol).collect(),
+        extra: spec
+            .at("extra")
+            .entries()
+            .map(|(k, v)| (k.into(), v.items().iter().map(Value::smol).collect()))
+            .collect(),
+    };
+    let mut errors = Vec::new();
+    if user.name.is_empty() && user.groups.is_empty() {
+        let text = "at least one of user or group must be specified";
+        errors.push(FieldError::invalid_str(&FieldPath::new("spec.user"), "", text));
+    }
+    if call.row.namespaced {
+        let namespace = spec.at("resourceAttributes.namespace").str();
+        if namespace != call.namespace() {
+            let path = FieldPath::new("spec.resourceAttributes.namespace");
+            let text = format!("must match metadata.namespace: {}", call.namespace());
+            errors.push(FieldError::invalid_str(&path, namespace, text));
+        }
+    }
+    answer(call, &user, review, errors)
+}
+
+/// Answers for the user that asks.
+pub fn of_self(call: &Call<'_>, review: Value) -> Result<Value, ApiError> {
+    answer(call, call.user, review, Vec::new())
+}
+
+fn answer(
+    call: &Call<'_>,
+    user: &User,
+    mut review: Value,
+    mut errors: Vec<FieldError>,
+) -> Result<Value, ApiError> {
+    let spec = review.at("spec").clone();
+    let (of_resource, of_path) = (spec.get("resourceAttributes"), spec.get("nonResourceAttributes"));
+    let path = FieldPath::new("spec.resourceAttributes");
+    match (of_resource, of_path) {
+        (Some(_), Some(_)) => errors.push(FieldError::invalid(
+            &FieldPath::new("spec.nonResourceAttributes"),
+            of_path.unwrap_or(&Value::Null),
+            "cannot be specified in combination with resourceAttributes",
+        )),
+        (None, None) => errors.push(FieldError::invalid(
+            &path,
+            "null",
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        )),
+        _ => {}
+    }
+    if !errors.is_empty() {
+        return Err(call.invalid("", &errors));
+    }
+    let decision = match of_resource {
+        Some(a) => call.server.authorizer.authorize(&Attributes {
+            user,
+            verb: a.at("verb").str(),
+            is_resource: true,
+            group: a.at("group").str(),
+            version: a.at("version").str(),
+            resource: a.at("resource").str(),
+            subresource: a.at("subresource").str(),
+            namespace: a.at("namespace").str(),
+            name: a.at("name").str(),
+            path: "",
+        }),
+        None => {
+            let a = spec.at("nonResourceAttributes");
+            let attributes = Attributes::of_path(user, a.at("verb").str(), a.at("path").str());
+            call.server.authorizer.authorize(&attributes)
+        }
+    };
+    let (allowed, denied, reason) = match &decision {
+        Decision::Allow(why) => (true, false, why),
+        Decision::Deny(why) => (false, true, why),
+        Decision::NoOpinion(why) => (false, false, why),
+    };
+    let mut status = value!({ "allowed": allowed });
+    if denied {
+        status.set("denied", true);
+    }
+    if !reason.is_empty() {
+        status.set("reason", reason.as_str());
+    }
+    review.set("status", status);
+    Ok(review)
+}

@@ -1,0 +1,51 @@
+//! `SelfSubjectRulesReview`: what may I do here.
+
+use timonier_meta::ApiError;
+use timonier_object::{Value, value};
+use timonier_policy::{Attributes, Decision};
+
+use crate::call::Call;
+
+/// Lists what the asking user may do, as far as the built-in rules know it: everything, or what
+/// every authenticated user may.
+pub fn answer(call: &Call<'_>, mut review: Value) -> Result<Value, ApiError> {
+    let namespace = review.at("spec.namespace").smol();
+    if namespace.is_empty() {
+        return Err(ApiError::bad_request("no namespace on request"));
+    }
+    let anything = Attributes {
+        user: call.user,
+        verb: "*",
+        is_resource: true,
+        group: "*",
+        version: "*",
+        resource: "*",
+        subresource: "",
+        namespace: &namespace,
+        name: "",
+        path: "",
+    };
+    let all = matches!(call.server.authorizer.authorize(&anything), Decision::Allow(_));
+    let status = if all {
+        value!({
+            "resourceRules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }],
+            "nonResourceRules": [{ "verbs": ["*"], "nonResourceURLs": ["*"] }],
+            "incomplete": false,
+        })
+    } else {
+        value!({
+            "resourceRules": [
+                { "verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
+                  "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"] },
+                { "verbs": ["create"], "apiGroups": ["authentication.k8s.io"],
+                  "resources": ["selfsubjectreviews"] },
+            ],
+            "nonResourceRules": [{ "verbs": ["get"], "nonResourceURLs": [
+                "/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi",
+                "/openapi/*", "/readyz", "/version", "/version/"] }],
+            "incomplete": false,
+        })
+    };
+    review.set("status", status);
+    Ok(review)
+}

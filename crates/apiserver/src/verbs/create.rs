@@ -1,0 +1,73 @@
+//! `create`: decode, default, admit, validate, store.
+
+use timonier_meta::{ApiError, names};
+use timonier_object::Value;
+use timonier_store::{Error, Expect};
+
+use crate::admission::{self, Operation, Request};
+use crate::call::{Call, Object};
+use crate::{metadata, network, rules, strategy, structure, versions, write};
+
+/// A name that a `generateName` made can be taken; upstream tries this often.
+const GENERATE_ATTEMPTS: usize = 8;
+
+/// Creates an object. `object` is what the client wrote, with unknown fields already dealt with.
+pub async fn create(call: &Call<'_>, object: Value, dry_run: bool) -> Result<Object, ApiError> {
+    let generated = object.name().is_empty() && !object.at("metadata.generateName").is_empty();
+    let attempts = if generated { GENERATE_ATTEMPTS } else { 1 };
+    let mut last = Err(ApiError::internal("no attempt was made"));
+    for _ in 0..attempts {
+        last = attempt(call, object.clone(), dry_run).await;
+        match &last {
+            Err(e) if e.is_already_exists() => {}
+            _ => return last,
+        }
+    }
+    last
+}
+
+async fn attempt(call: &Call<'_>, mut object: Value, dry_run: bool) -> Result<Object, ApiError> {
+    let request = Request { call, operation: Operation::Create, subresource: "", old: None };
+    strategy::prepare_create(call, &mut object)?;
+    structure::default(&call.row, &mut object);
+    admission::mutate(&request, &mut object).await?;
+    let reservation = network::begin(call, &mut object, None, dry_run).await?;
+    let result = checked_and_stored(&request, object, dry_run).await;
+    reservation.end(call, result.is_ok()).await;
+    result
+}
+
+async fn checked_and_stored(
+    request: &Request<'_>,
+    object: Value,
+    dry_run: bool,
+) -> Result<Object, ApiError> {
+    let call = request.call;
+    let mut errors = metadata::validate_create(&call.row, &object);
+    errors.extend(structure::validate(&call.row, &object, None));
+    errors.extend(rules::validate_create(&call.row, &object));
+    if !errors.is_empty() {
+        return Err(call.invalid(object.name(), &errors));
+    }
+    admission::validate(request, Some(&object))?;
+    let name = object.name().to_string();
+    let key = call.key(&name);
+    if dry_run {
+        return match call.server.store.snapshot().get(&key) {
+            Some(_) => Err(exists(call, &name)),
+            None => Ok(Object::made(object)),
+        };
+    }
+    let bytes = crate::storage::encode(&versions::to_storage(call, object));
+    match write::put(call, key, bytes, Expect::Absent).await {
+        Ok(item) => Ok(item.into()),
+        Err(Error::Conflict { .. }) => Err(exists(call, &name)),
+        Err(error) => Err(write::error(call, &name, error)),
+    }
+}
+
+/// The name is taken. Where the server made it up, the client may try again.
+fn exists(call: &Call<'_>, name: &str) -> ApiError {
+    debug_assert!(names::path_segment(name).is_empty());
+    ApiError::already_exists(&call.resource(), name)
+}

@@ -1,0 +1,177 @@
+//! Read, change, write back: what update, patch and the writing subresources have in common.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smol_str::SmolStr;
+use timonier_meta::{ApiError, FieldError, FieldPath};
+use timonier_object::Value;
+use timonier_store::{Error, Expect, Item};
+
+use crate::admission::{self, Operation, Request};
+use crate::call::{Call, Object};
+use crate::strategy::Part;
+use crate::{metadata, network, rules, storage, strategy, structure, versions};
+
+/// An unconditional write that loses against others tries again this often.
+const ATTEMPTS: usize = 100;
+
+/// What a write is about.
+#[derive(Clone, Copy)]
+pub struct Write<'a> {
+    pub name: &'a str,
+    pub subresource: &'a str,
+    pub part: Part,
+    pub dry_run: bool,
+}
+
+/// Changes an object: `change` makes the new one of the old one, and runs again where somebody
+/// else wrote in between. A resource version in its result that is not the old one's is a 409.
+/// A write that changes nothing is not stored.
+pub async fn modify(
+    call: &Call<'_>,
+    write: Write<'_>,
+    mut change: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
+) -> Result<Object, ApiError> {
+    let key = call.key(write.name);
+    for _ in 0..ATTEMPTS {
+        let snapshot = call.server.store.snapshot();
+        let item = snapshot.get(&key).ok_or_else(|| call.not_found(write.name))?.clone();
+        let old = call.read(&item);
+        let mut new = change(&old)?;
+        check_preconditions(call, write.name, &new, &old)?;
+        strategy::prepare_update(call, write.part, &mut new, &old);
+        structure::default(&call.row, &mut new);
+        let request =
+            Request { call, operation: Operation::Update, subresource: write.subresource, old: Some(&old) };
+        admission::mutate(&request, &mut new).await?;
+        let reservation = network::begin(call, &mut new, Some(&old), write.dry_run).await?;
+        let result = checked_and_stored(&request, &write, &item, new, &old).await;
+        reservation.end(call, matches!(result, Ok(Some(_)))).await;
+        match result {
+            Ok(None) => {}
+            Ok(Some(object)) => return Ok(object),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ApiError::modified(&call.resource(), write.name))
+}
+
+fn check_preconditions(
+    call: &Call<'_>,
+    name: &str,
+    new: &Value,
+    old: &Value,
+) -> Result<(), ApiError> {
+    let version = new.resource_version();
+    if !version.is_empty() && version != "0" && version != old.resource_version() {
+        return Err(ApiError::modified(&call.resource(), name));
+    }
+    if !new.uid().is_empty() && new.uid() != old.uid() {
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            new.uid(),
+            old.uid()
+        );
+        return Err(ApiError::conflict(&call.resource(), name, &why));
+    }
+    Ok(())
+}
+
+/// `None` where somebody else wrote in between.
+async fn checked_and_stored(
+    request: &Request<'_>,
+    write: &Write<'_>,
+    item: &Arc<Item>,
+    new: Value,
+    old: &Value,
+) -> Result<Option<Object>, ApiError> {
+    let call = request.call;
+    let mut errors = metadata::validate_update(&new, old);
+    errors.extend(structure::validate(&call.row, &new, Some(old)));
+    errors.extend(rules::validate_update(&call.row, &new, old));
+    if !errors.is_empty() {
+        return Err(call.invalid(write.name, &errors));
+    }
+    admission::validate(request, Some(&new))?;
+    if write.dry_run {
+        return Ok(Some(Object::made(new)));
+    }
+    if is_gone_after(&new) && old.is_deleting() {
+        return remove(call, write.name, item).await;
+    }
+    if new == *old {
+        return Ok(Some(item.clone().into()));
+    }
+    let bytes = storage::encode(&versions::to_storage(call, new));
+    match put(call, item.key.clone(), bytes, Expect::Revision(item.mod_revision)).await {
+        Ok(item) => Ok(Some(item.into())),
+        Err(Error::Conflict { .. }) => Ok(None),
+        Err(e) => Err(error(call, write.name, e)),
+    }
+}
+
+/// Whether nothing holds an object that is being deleted any longer.
+pub fn is_gone_after(object: &Value) -> bool {
+    object.is_deleting()
+        && object.finalizers().next().is_none()
+        && object.at("metadata.deletionGracePeriodSeconds").int_or(0) == 0
+        && !(object.kind() == "Namespace"
+            && object.api_version() == "v1"
+            && !object.at("spec.finalizers").is_empty())
+}
+
+/// Removes the state `item` of an object. `None` where somebody else wrote in between.
+pub async fn remove(
+    call: &Call<'_>,
+    name: &str,
+    item: &Arc<Item>,
+) -> Result<Option<Object>, ApiError> {
+    let expect = Expect::Revision(item.mod_revision);
+    match call.server.store.delete(item.key.clone(), expect).await {
+        Ok(last) => {
+            network::released(call, &call.read(item)).await;
+            Ok(Some(last.into()))
+        }
+        Err(Error::Conflict { current: None }) => Err(call.not_found(name)),
+        Err(Error::Conflict { .. }) => Ok(None),
+        Err(e) => Err(error(call, name, e)),
+    }
+}
+
+/// Stores bytes; Events go by themselves after a while.
+pub async fn put(
+    call: &Call<'_>,
+    key: SmolStr,
+    bytes: Bytes,
+    expect: Expect,
+) -> Result<Arc<Item>, Error> {
+    let storage = &call.row.storage;
+    if storage.resource == "events" && storage.group.is_empty() {
+        return call.server.store.put_with_ttl(key, bytes, expect, call.server.config.event_ttl).await;
+    }
+    call.server.store.put(key, bytes, expect).await
+}
+
+/// The answer to a failed write. Conflicts are the caller's to tell.
+pub fn error(call: &Call<'_>, name: &str, error: Error) -> ApiError {
+    match error {
+        Error::Conflict { current: None } => call.not_found(name),
+        Error::Conflict { .. } => ApiError::modified(&call.resource(), name),
+        Error::TooLarge { limit, .. } => ApiError::too_large(&format!("limit is {limit}")),
+        Error::Full(why) => ApiError::internal(why),
+        Error::Unavailable(why) => {
+            let mut e = ApiError::unavailable(why);
+            e.retry_after_seconds = 1;
+            e
+        }
+        Error::Closed => ApiError::unavailable("the store is closed"),
+        other => ApiError::internal(other),
+    }
+}
+
+/// The 422 of an update without a resource version, of kinds that need one.
+pub fn version_required(call: &Call<'_>, name: &str) -> ApiError {
+    let path = FieldPath::new("metadata.resourceVersion");
+    call.invalid(name, &[FieldError::invalid(&path, "0x0", "must be specified for an update")])
+}
