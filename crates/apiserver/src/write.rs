@@ -41,7 +41,7 @@ pub async fn modify(
         let mut new = change(&old)?;
         check_preconditions(call, write.name, &new, &old)?;
         strategy::prepare_update(call, write.part, &mut new, &old);
-        structure::default(&call.row, &mut new);
+        structure::default(&call.row, &mut new, call.server.env.now());
         let request =
             Request { call, operation: Operation::Update, subresource: write.subresource, old: Some(&old) };
         admission::mutate(&request, &mut new).await?;

@@ -29,7 +29,7 @@ pub async fn create(call: &Call<'_>, object: Value, dry_run: bool) -> Result<Obj
 async fn attempt(call: &Call<'_>, mut object: Value, dry_run: bool) -> Result<Object, ApiError> {
     let request = Request { call, operation: Operation::Create, subresource: "", old: None };
     strategy::prepare_create(call, &mut object)?;
-    structure::default(&call.row, &mut object);
+    structure::default(&call.row, &mut object, call.server.env.now());
     admission::mutate(&request, &mut object).await?;
     let reservation = network::begin(call, &mut object, None, dry_run).await?;
     let result = checked_and_stored(&request, object, dry_run).await;

@@ -1,0 +1,64 @@
+//! `services/proxy`: HTTP to one of the pods behind a Service.
+
+use ::http::{Request, Response};
+use bytes::Bytes;
+use timonier_meta::{ApiError, resources};
+use timonier_object::Value;
+
+use super::http::Target;
+use crate::call::Call;
+use crate::http::respond::Body;
+
+/// Passes the request to a ready endpoint of the Service.
+pub async fn proxy<B>(call: &Call<'_>, request: Request<B>) -> Result<Response<Body>, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let target = Target::parse(&call.info.name)?;
+    let service = call
+        .server
+        .peek(&resources::SERVICES, call.namespace(), target.name)
+        .ok_or_else(|| call.not_found(target.name))?;
+    let port = port_of(&service, target.port).ok_or_else(|| {
+        ApiError::unavailable(format!("no service port {:?} found for service {:?}", target.port, target.name))
+    })?;
+    let name = port.at("name").str();
+    let mut endpoints = Vec::new();
+    for slice in call.server.peek_all(&resources::ENDPOINTSLICES, call.namespace()) {
+        if slice.label("kubernetes.io/service-name") != Some(target.name) {
+            continue;
+        }
+        let ports = slice.at("ports").items();
+        let Some(number) = ports
+            .iter()
+            .find(|p| p.at("name").str() == name)
+            .and_then(|p| p.at("port").as_i64())
+        else {
+            continue;
+        };
+        for endpoint in slice.at("endpoints").items() {
+            if endpoint.at("conditions.ready").as_bool().unwrap_or(true) {
+                let addresses = endpoint.at("addresses").items();
+                endpoints.extend(addresses.iter().map(|a| (a.smol(), number)));
+            }
+        }
+    }
+    if endpoints.is_empty() {
+        let text = format!("no endpoints available for service {:?}", target.name);
+        return Err(ApiError::unavailable(text));
+    }
+    let chosen = call.server.env.random() as usize % endpoints.len();
+    let (address, number) = endpoints.swap_remove(chosen);
+    super::http::pass(call, &target, &address, number, request).await
+}
+
+/// The Service's port of a name or number; without one the only port.
+fn port_of<'a>(service: &'a Value, asked: &str) -> Option<&'a Value> {
+    let ports = service.at("spec.ports").items();
+    if asked.is_empty() {
+        return if ports.len() == 1 { ports.first() } else { None };
+    }
+    let number = asked.parse::<i64>().ok();
+    ports.iter().find(|p| p.at("name").str() == asked || number.is_some() && p.at("port").as_i64() == number)
+}

@@ -1,0 +1,21 @@
+//! Between the version of a request and the version that is stored.
+
+use timonier_object::Value;
+
+use crate::call::Call;
+
+/// The object in the request's version.
+pub fn from_storage(call: &Call<'_>, object: Value) -> Value {
+    if call.stored_as_is() {
+        return object;
+    }
+    object
+}
+
+/// The object in the version that is stored.
+pub fn to_storage(call: &Call<'_>, object: Value) -> Value {
+    if call.stored_as_is() {
+        return object;
+    }
+    object
+}
