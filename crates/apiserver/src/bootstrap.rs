@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use timonier_client::{Client, WriteOptions};
-use timonier_meta::{ApiError, GroupVersionResource, SmolStr, resources};
+use timonier_meta::gvk::resources;
+use timonier_meta::{ApiError, GroupVersionResource, SmolStr};
 use timonier_object::{Value, value};
 use timonier_policy::{User, groups};
 

@@ -307,7 +307,7 @@ impl Change<'_> {
         kind: PatchType,
         patch: &Value,
         dry_run: bool,
-        change: impl Fn(&Value, &Value) -> Value + Send,
+        change: impl Fn(&Value, &Value) -> Value + Send + Sync,
     ) -> Result<Object, ApiError> {
         let call = self.call;
         let name = call.info.path_name();

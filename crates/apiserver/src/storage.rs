@@ -164,11 +164,11 @@ mod tests {
 
     #[test]
     fn keys_sort_namespaces_together() {
-        let pods = timonier_meta::resources::PODS;
+        let pods = timonier_meta::gvk::resources::PODS;
         assert_eq!(resource_key(&pods, "ns", "a"), "/registry/core/pods/ns/a");
         assert_eq!(resource_key(&pods, "", ""), "/registry/core/pods/");
         assert_eq!(
-            resource_key(&timonier_meta::resources::PRIORITYCLASSES, "", "x"),
+            resource_key(&timonier_meta::gvk::resources::PRIORITYCLASSES, "", "x"),
             "/registry/scheduling.k8s.io/priorityclasses/x"
         );
     }

@@ -11,6 +11,7 @@
 #![no_std]
 extern crate alloc;
 
+mod catalogue;
 mod error;
 mod json_patch;
 mod merge_patch;

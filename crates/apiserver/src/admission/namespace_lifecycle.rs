@@ -1,7 +1,8 @@
 //! Nothing is created in a namespace that does not exist or is being deleted, and the namespaces
 //! of the system stay. Upstream's plug-in `NamespaceLifecycle`.
 
-use timonier_meta::{ApiError, Cause, resources};
+use timonier_meta::gvk::resources;
+use timonier_meta::{ApiError, Cause};
 use timonier_object::Value;
 
 use super::{Operation, Request};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use timonier_meta::{ApiError, names, resources};
+use timonier_meta::gvk::resources;
+use timonier_meta::{ApiError, names};
 use timonier_object::{Value, value};
 
 use super::{Operation, Request};

@@ -5,7 +5,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use smol_str::SmolStr;
-use timonier_meta::{Duration, Time, resources};
+use timonier_meta::gvk::resources;
+use timonier_meta::{Duration, Time};
 use timonier_object::{Value, value};
 use timonier_policy::User;
 

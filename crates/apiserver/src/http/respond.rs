@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn errors_print_as_upstreams_status() {
-        let pods = timonier_meta::resources::PODS.group_resource();
+        let pods = timonier_meta::gvk::resources::PODS.group_resource();
         assert_eq!(
             json::to_string(&status(&ApiError::not_found(&pods, "a"))),
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"pods \"a\" not found","reason":"NotFound","details":{"name":"a","kind":"pods"},"code":404}"#

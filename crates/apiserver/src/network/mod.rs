@@ -208,11 +208,12 @@ impl Filling<'_> {
 
     /// Reserves the address that the client wants.
     async fn address(&mut self, text: &str, all: &[SmolStr]) -> Result<(), ApiError> {
+        let (call, name) = (self.call, self.name.clone());
         let fail = |why: String| {
             let list: Vec<Value> = all.iter().map(Value::from).collect();
             let text = format!("failed to allocate IP {text}: {why}");
             let path = FieldPath::new("spec.clusterIPs");
-            Err(self.call.invalid(&self.name, &[FieldError::invalid(&path, Value::array(list), text)]))
+            Err(call.invalid(&name, &[FieldError::invalid(&path, Value::array(list), text)]))
         };
         let Ok(ip) = text.parse::<IpAddr>() else {
             let path = FieldPath::new("spec.clusterIPs").index(0);
@@ -278,9 +279,9 @@ impl Filling<'_> {
     async fn port(&mut self, wanted: i64, path: &FieldPath) -> Result<i64, ApiError> {
         let range = self.call.server.network.ports.clone();
         let (first, last) = (i64::from(*range.start()), i64::from(*range.end()));
-        let fail = |why: String| {
-            Err(self.call.invalid(&self.name, &[FieldError::invalid(path, wanted, why)]))
-        };
+        let (call, name) = (self.call, self.name.clone());
+        let fail =
+            |why: String| Err(call.invalid(&name, &[FieldError::invalid(path, wanted, why)]));
         if wanted != 0 {
             if self.before.contains(&port_key(wanted)) {
                 return Ok(wanted);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
-use timonier_meta::resources;
+use timonier_meta::gvk::resources;
 use timonier_object::json;
 
 use super::{IP_ADDRESSES, MANAGED_BY, PORTS_PREFIX, drop_keys, keys_of};

@@ -17,7 +17,7 @@ use crate::query::Query;
 fn find(call: &Call<'_>) -> Result<Arc<Value>, ApiError> {
     let name = call.info.path_name();
     call.server
-        .peek(&timonier_meta::resources::PODS, call.namespace(), name)
+        .peek(&timonier_meta::gvk::resources::PODS, call.namespace(), name)
         .ok_or_else(|| call.not_found(name))
 }
 
@@ -196,7 +196,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let target = super::http::Target::parse(&call.info.name)?;
-    let resource = &timonier_meta::resources::PODS;
+    let resource = &timonier_meta::gvk::resources::PODS;
     let pod = call
         .server
         .peek(resource, call.namespace(), target.name)

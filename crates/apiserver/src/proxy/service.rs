@@ -2,7 +2,8 @@
 
 use ::http::{Request, Response};
 use bytes::Bytes;
-use timonier_meta::{ApiError, resources};
+use timonier_meta::ApiError;
+use timonier_meta::gvk::resources;
 use timonier_object::Value;
 
 use super::http::Target;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use timonier_client::{DeleteOptions, Preconditions};
-use timonier_meta::{ApiError, Cause, GroupVersionKind, resources};
+use timonier_meta::gvk::resources;
+use timonier_meta::{ApiError, Cause, GroupVersionKind};
 use timonier_object::{Value, label_selector};
 use timonier_policy::User;
 

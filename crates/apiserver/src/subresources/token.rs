@@ -1,6 +1,7 @@
 //! `token`: a signed token of a service account.
 
-use timonier_meta::{ApiError, Duration, FieldError, FieldPath, GroupVersionKind, resources};
+use timonier_meta::gvk::resources;
+use timonier_meta::{ApiError, Duration, FieldError, FieldPath, GroupVersionKind};
 use timonier_object::Value;
 
 use crate::admission::Operation;
