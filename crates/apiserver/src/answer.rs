@@ -8,7 +8,7 @@ use timonier_object::{Value, json, value};
 use crate::call::{Call, Object};
 use crate::http::negotiate::{Encoding, Form, Shape};
 use crate::http::respond::{self, Body};
-use crate::table::{self, Include};
+use crate::table::{self, Include, Printer};
 use crate::verbs::list::Page;
 use crate::verbs::watch::{Change, Watch};
 
@@ -30,8 +30,9 @@ pub fn object(call: &Call<'_>, wish: Wish<'_>, code: u16, object: &Object) -> Re
                 return finish(call, respond::object(code, wish.form.encoding, json::encode(&value).into()));
             }
             let metadata = value!({ "resourceVersion": (value.resource_version()) });
-            let rows = table::rows(call, &value, wish.include);
-            json::encode(&table::table(metadata, Some(table::columns(&call.row)), rows)).into()
+            let printer = Printer::new(call, wish.include);
+            let rows = vec![printer.row(&value)];
+            json::encode(&table::table(metadata, Some(printer.definitions()), rows)).into()
         }
         Shape::Metadata => json::encode(&table::partial(&object.value(call))).into(),
     };
@@ -53,8 +54,9 @@ pub fn list_of(
 ) -> Response<Body> {
     let pieces = match wish.form.shape {
         Shape::Table => {
-            let rows = objects.iter().flat_map(|o| table::rows(call, &o.value(call), wish.include));
-            let table = table::table(metadata, Some(table::columns(&call.row)), rows.collect());
+            let printer = Printer::new(call, wish.include);
+            let rows = objects.iter().map(|o| printer.row(&o.value(call)));
+            let table = table::table(metadata, Some(printer.definitions()), rows.collect());
             vec![json::encode(&table).into()]
         }
         Shape::Metadata => enclose(
@@ -156,10 +158,10 @@ fn frame(
         Shape::Table => {
             let value = object.value(call);
             let metadata = value!({ "resourceVersion": (value.resource_version()) });
+            let printer = Printer::new(call, include);
             // The columns stand in the first event only.
-            let columns = first.then(|| table::columns(&call.row));
-            let rows = table::rows(call, &value, include);
-            json::encode(&table::table(metadata, columns, rows)).into()
+            let columns = first.then(|| printer.definitions());
+            json::encode(&table::table(metadata, columns, vec![printer.row(&value)])).into()
         }
     };
     enframe(kind, &bytes)

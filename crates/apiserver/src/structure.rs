@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use timonier_meta::{FieldError, Time};
 use timonier_object::Value;
-use timonier_schema::{ResourceRow, defaults};
+use timonier_schema::{ResourceRow, defaults, protobuf};
 
 use crate::call::Call;
 
@@ -18,6 +18,6 @@ pub fn validate(_row: &ResourceRow, _new: &Value, _old: Option<&Value>) -> Vec<F
 }
 
 /// Reads a protobuf body.
-pub fn protobuf(_call: &Call<'_>, _bytes: &Bytes) -> Result<Value, String> {
-    Err("protobuf".into())
+pub fn protobuf(call: &Call<'_>, bytes: &Bytes) -> Result<Value, String> {
+    protobuf::decode(&call.catalogue, bytes)
 }

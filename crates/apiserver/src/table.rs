@@ -1,7 +1,8 @@
 //! The one place where objects become rows of a Table.
 
 use timonier_object::{Value, value};
-use timonier_schema::ResourceRow;
+use timonier_meta::Time;
+use timonier_schema::columns::{self, Column};
 
 use crate::call::Call;
 
@@ -24,27 +25,35 @@ impl Include {
     }
 }
 
-/// The column definitions of a kind.
-pub fn columns(_row: &ResourceRow) -> Value {
-    value!([
-        { "name": "Name", "type": "string", "format": "name",
-          "description": "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names",
-          "priority": 0 },
-        { "name": "Created At", "type": "date", "format": "",
-          "description": "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata",
-          "priority": 0 },
-    ])
+/// Prints the objects of one kind.
+pub struct Printer {
+    columns: Vec<Column>,
+    include: Include,
+    now: Time,
 }
 
-/// The rows of an object.
-pub fn rows(_call: &Call<'_>, object: &Value, include: Include) -> Vec<Value> {
-    let mut row = value!({ "cells": [(object.name()), (object.at("metadata.creationTimestamp"))] });
-    match include {
-        Include::None => {}
-        Include::Metadata => row.set("object", partial(object)),
-        Include::Object => row.set("object", object),
+impl Printer {
+    /// The printer of the call's kind.
+    pub fn new(call: &Call<'_>, include: Include) -> Self {
+        let columns = columns::columns(&call.row.gvr);
+        Printer { columns, include, now: call.server.env.now() }
     }
-    vec![row]
+
+    /// The column definitions.
+    pub fn definitions(&self) -> Value {
+        columns::definitions(&self.columns)
+    }
+
+    /// The row of an object.
+    pub fn row(&self, object: &Value) -> Value {
+        let mut row = value!({ "cells": (columns::cells(&self.columns, object, self.now)) });
+        match self.include {
+            Include::None => {}
+            Include::Metadata => row.set("object", partial(object)),
+            Include::Object => row.set("object", object),
+        }
+        row
+    }
 }
 
 /// The object's `PartialObjectMetadata`.

@@ -11,7 +11,7 @@ use timonier_store::{Error, Expect, Item};
 use crate::admission::{self, Operation, Request};
 use crate::call::{Call, Object};
 use crate::strategy::Part;
-use crate::{metadata, network, rules, storage, strategy, structure, versions};
+use crate::{metadata, network, particulars, rules, storage, strategy, structure, versions};
 
 /// An unconditional write that loses against others tries again this often.
 const ATTEMPTS: usize = 100;
@@ -41,6 +41,7 @@ pub async fn modify(
         let mut new = change(&old)?;
         check_preconditions(call, write.name, &new, &old)?;
         strategy::prepare_update(call, write.part, &mut new, &old);
+        particulars::on_update(call, &mut new, &old);
         structure::default(&call.row, &mut new, call.server.env.now());
         let request =
             Request { call, operation: Operation::Update, subresource: write.subresource, old: Some(&old) };

@@ -38,16 +38,16 @@ fn set(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiError> {
         })?)
     };
     let (priority, policy) = match &class {
-        Some(class) => (class.at("value").int_or(0), class.at("preemptionPolicy").str()),
-        None => (0, ""),
+        Some(class) => (class.at("value").int_or(0), class.at("preemptionPolicy").smol()),
+        None => (0, "".into()),
     };
-    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy };
+    let policy = if policy.is_empty() { "PreemptLowerPriority".into() } else { policy };
     if let Some(given) = pod.at("spec.priority").as_i64().filter(|p| *p != priority) {
         return Err(request.forbidden(pod, &format!(
             "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
         )));
     }
-    if let Some(given) = pod.at("spec.preemptionPolicy").as_str().filter(|p| *p != policy) {
+    if let Some(given) = pod.at("spec.preemptionPolicy").as_str().filter(|p| **p != *policy) {
         return Err(request.forbidden(pod, &format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         )));

@@ -6,7 +6,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use smol_str::SmolStr;
 use timonier_meta::gvk::resources;
-use timonier_meta::{Duration, Time};
+use timonier_meta::{Duration, GroupVersionResource, Time};
 use timonier_object::{Value, value};
 use timonier_policy::User;
 
@@ -121,9 +121,9 @@ fn bound_user(server: &ApiServer, claims: &Value, now: Time) -> Result<User, Str
     if claims.at("sub").str() != format!("system:serviceaccount:{namespace}:{name}") {
         return Err("subject and account differ".into());
     }
-    let check = |resource, namespace: &str, of: &Value| -> Result<(), String> {
+    let check = |resource: GroupVersionResource, namespace: &str, of: &Value| {
         let (name, uid) = (of.at("name").str(), of.at("uid").str());
-        let found = server.peek(resource, namespace, name).ok_or(format!("{name:?} is gone"))?;
+        let found = server.peek(&resource, namespace, name).ok_or(format!("{name:?} is gone"))?;
         if found.uid() != uid {
             return Err(format!("{name:?} is another one now"));
         }
@@ -132,7 +132,7 @@ fn bound_user(server: &ApiServer, claims: &Value, now: Time) -> Result<User, Str
             _ => Ok(()),
         }
     };
-    check(&resources::SERVICEACCOUNTS, namespace, account)?;
+    check(resources::SERVICEACCOUNTS, namespace, account)?;
     let mut user = User::service_account(namespace, name, uid);
     let mut extra = |key: &str, value: SmolStr| {
         user.extra.insert(format!("authentication.kubernetes.io/{key}").into(), vec![value]);
@@ -140,7 +140,7 @@ fn bound_user(server: &ApiServer, claims: &Value, now: Time) -> Result<User, Str
     if let Some(id) = claims.get("jti").and_then(Value::as_str) {
         extra("credential-id", format!("JTI={id}").into());
     }
-    for (kind, resource) in [("pod", &resources::PODS), ("secret", &resources::SECRETS)] {
+    for (kind, resource) in [("pod", resources::PODS), ("secret", resources::SECRETS)] {
         if let Some(bound) = private.get(kind) {
             check(resource, namespace, bound)?;
             if kind == "pod" {
@@ -152,7 +152,7 @@ fn bound_user(server: &ApiServer, claims: &Value, now: Time) -> Result<User, Str
     if let Some(node) = private.get("node") {
         // A token bound to a node alone ends with the node; beside a pod the node is only told.
         if private.get("pod").is_none() {
-            check(&resources::NODES, "", node)?;
+            check(resources::NODES, "", node)?;
         }
         extra("node-name", node.at("name").smol());
         extra("node-uid", node.at("uid").smol());

@@ -52,6 +52,5 @@ pub fn serve(
     query: &Query,
 ) -> Result<Option<Response<Body>>, ApiError> {
     let _ = (server, parts, headers, query, CACHE_CONTROL, ETAG, IF_NONE_MATCH, HeaderValue::from_static(""));
-    let _ = respond::text;
     Ok(None)
 }

@@ -6,7 +6,7 @@ use timonier_store::{Error, Expect};
 
 use crate::admission::{self, Operation, Request};
 use crate::call::{Call, Object};
-use crate::{metadata, network, rules, strategy, structure, versions, write};
+use crate::{metadata, network, particulars, rules, strategy, structure, versions, write};
 
 /// A name that a `generateName` made can be taken; upstream tries this often.
 const GENERATE_ATTEMPTS: usize = 8;
@@ -29,6 +29,7 @@ pub async fn create(call: &Call<'_>, object: Value, dry_run: bool) -> Result<Obj
 async fn attempt(call: &Call<'_>, mut object: Value, dry_run: bool) -> Result<Object, ApiError> {
     let request = Request { call, operation: Operation::Create, subresource: "", old: None };
     strategy::prepare_create(call, &mut object)?;
+    particulars::on_create(call, &mut object);
     structure::default(&call.row, &mut object, call.server.env.now());
     admission::mutate(&request, &mut object).await?;
     let reservation = network::begin(call, &mut object, None, dry_run).await?;

@@ -1,0 +1,38 @@
+//! What the server writes into objects of a few kinds: the part of upstream's registry strategies
+//! that is no data. One kind, one file.
+
+mod certificate;
+mod job;
+mod namespace;
+mod pod;
+mod secret;
+
+use timonier_object::Value;
+
+use crate::call::Call;
+
+/// Completes a new object, before defaults.
+pub fn on_create(call: &Call<'_>, object: &mut Value) {
+    let gvr = &call.row.gvr;
+    match (gvr.group.as_str(), gvr.resource.as_str()) {
+        ("", "namespaces") => namespace::on_create(object),
+        ("", "pods") => pod::on_create(object),
+        ("", "secrets") => secret::merge(object),
+        ("batch", "jobs") => job::on_create(object),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            certificate::on_create(object, call.user);
+        }
+        _ => {}
+    }
+}
+
+/// Completes a changed object, before defaults.
+pub fn on_update(call: &Call<'_>, new: &mut Value, old: &Value) {
+    let gvr = &call.row.gvr;
+    match (gvr.group.as_str(), gvr.resource.as_str()) {
+        ("", "namespaces") if call.info.subresource != "finalize" => namespace::on_update(new, old),
+        ("", "secrets") => secret::merge(new),
+        ("certificates.k8s.io", "certificatesigningrequests") => certificate::on_update(call, new, old),
+        _ => {}
+    }
+}
