@@ -27,7 +27,10 @@ pub fn object(call: &Call<'_>, wish: Wish<'_>, code: u16, object: &Object) -> Re
         Shape::Table => {
             let value = object.value(call);
             if value.kind() == "Status" {
-                return finish(call, respond::object(code, wish.form.encoding, json::encode(&value).into()));
+                return finish(
+                    call,
+                    respond::object(code, wish.form.encoding, json::encode(&value).into()),
+                );
             }
             let metadata = value!({ "resourceVersion": (value.resource_version()) });
             let printer = Printer::new(call, wish.include);
@@ -136,13 +139,7 @@ fn error_frame(error: &ApiError) -> Bytes {
     enframe("ERROR", &json::encode(&respond::status(error)))
 }
 
-fn frame(
-    call: &Call<'_>,
-    form: Form,
-    include: Include,
-    first: bool,
-    change: Change,
-) -> Bytes {
+fn frame(call: &Call<'_>, form: Form, include: Include, first: bool, change: Change) -> Bytes {
     let (kind, object) = match &change {
         Change::Added(object) => ("ADDED", object),
         Change::Modified(object) => ("MODIFIED", object),

@@ -24,8 +24,7 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
         ensure(&*client, &resources::NAMESPACES, "", namespace).await?;
     }
     for (name, value, text) in PRIORITY_CLASSES {
-        let class =
-            value!({ "metadata": { "name": name }, "value": value, "description": text });
+        let class = value!({ "metadata": { "name": name }, "value": value, "description": text });
         ensure(&*client, &resources::PRIORITYCLASSES, "", class).await?;
     }
     let cidrs: Vec<Value> =

@@ -95,11 +95,7 @@ impl<'a> Call<'a> {
 
     /// The item's object in the request's version, shared where that is the stored one.
     pub fn read_shared(&self, item: &Item) -> Arc<Value> {
-        if self.stored_as_is() {
-            self.server.objects.of(item)
-        } else {
-            Arc::new(self.read(item))
-        }
+        if self.stored_as_is() { self.server.objects.of(item) } else { Arc::new(self.read(item)) }
     }
 }
 

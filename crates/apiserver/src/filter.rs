@@ -51,9 +51,8 @@ impl Filter {
             .iter()
             .map(|r| (field(r), call.row.field_value(object, field(r))))
             .collect();
-        self.fields.matches(|k| {
-            values.iter().find(|(name, _)| *name == k).and_then(|(_, v)| v.as_deref())
-        })
+        self.fields
+            .matches(|k| values.iter().find(|(name, _)| *name == k).and_then(|(_, v)| v.as_deref()))
     }
 
     /// Whether a stored object matches. Decodes it only where the selectors need that.

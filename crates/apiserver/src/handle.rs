@@ -9,13 +9,13 @@ use timonier_meta::ApiError;
 use timonier_policy::{Decision, User, forbidden};
 
 use crate::auth::{authenticate, impersonate};
+use crate::endpoints;
 use crate::http::negotiate::{Encoding, negotiate};
 use crate::http::respond::{self, Body};
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::resource::{self, Incoming};
 use crate::server::{ApiServer, Gauge};
-use crate::endpoints;
 
 /// Answers one request; `peer` is the user of the connection's client certificate. It never
 /// fails: an error is an answer.

@@ -97,9 +97,9 @@ pub fn check_name(row: &ResourceRow, name: &str) -> Vec<String> {
         NameRule::Ip => match name.parse::<std::net::IpAddr>() {
             Ok(ip) if ip.to_string() == name => Vec::new(),
             Ok(ip) => vec![format!("must be in canonical form ({:?})", ip.to_string())],
-            Err(_) => vec![
-                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_string(),
-            ],
+            Err(_) => {
+                vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_string()]
+            }
         },
         // The rules of the kind compare the name with the specification.
         NameRule::Special => names::path_segment(name),
@@ -215,7 +215,10 @@ mod tests {
         assert!(of(value!({ "namespace": "a", "name": "A_B" }))[0].starts_with(
             "metadata.name: Invalid value: \"A_B\": a lowercase RFC 1123 subdomain must consist"
         ));
-        assert!(of(value!({ "namespace": "a", "name": "b", "finalizers": ["x"] }))[0].contains("neither a standard finalizer"));
+        assert!(
+            of(value!({ "namespace": "a", "name": "b", "finalizers": ["x"] }))[0]
+                .contains("neither a standard finalizer")
+        );
         let two = of(value!({ "namespace": "a", "name": "b", "ownerReferences": [
             { "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1", "controller": true },
             { "apiVersion": "v1", "kind": "Pod", "name": "q", "uid": "2", "controller": true }] }));

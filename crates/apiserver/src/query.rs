@@ -52,9 +52,7 @@ impl Query {
         match self.get(name) {
             None | Some("") => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|_| {
-                ApiError::bad_request(format!(
-                    "strconv.ParseInt: parsing {text:?}: invalid syntax"
-                ))
+                ApiError::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
             }),
         }
     }
@@ -89,8 +87,12 @@ impl ListQuery {
     /// Reads the options and checks them as upstream's `ValidateListOptions`.
     pub fn parse(q: &Query, watch: bool) -> Result<Self, ApiError> {
         let selector = |name: &str, read: fn(&str) -> Result<Selector, String>| {
-            read(q.text(name)).map_err(|e| ApiError::bad_request(format!(
-                "unable to parse requirement: {}", e.trim_start_matches("unable to parse requirement: "))))
+            read(q.text(name)).map_err(|e| {
+                ApiError::bad_request(format!(
+                    "unable to parse requirement: {}",
+                    e.trim_start_matches("unable to parse requirement: ")
+                ))
+            })
         };
         let resource_version = q.text("resourceVersion").to_string();
         let revision = parse_revision(&resource_version)?;
@@ -305,8 +307,7 @@ pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<Field
     for value in values.filter(|v| !v.is_empty()) {
         any = true;
         if value != "All" {
-            let mut error =
-                FieldError::not_supported(&FieldPath::new("dryRun"), value, &["All"]);
+            let mut error = FieldError::not_supported(&FieldPath::new("dryRun"), value, &["All"]);
             error.kind = ErrorKind::NotSupported;
             errors.push(error);
         }
@@ -333,7 +334,14 @@ mod tests {
 
     #[test]
     fn booleans_are_gos() {
-        for (text, want) in [("a", true), ("a=", true), ("a=1", true), ("a=false", false), ("a=0", false), ("", false)] {
+        for (text, want) in [
+            ("a", true),
+            ("a=", true),
+            ("a=1", true),
+            ("a=false", false),
+            ("a=0", false),
+            ("", false),
+        ] {
             assert_eq!(q(text).bool("a"), want, "{text}");
         }
     }

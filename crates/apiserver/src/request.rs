@@ -81,7 +81,8 @@ impl RequestInfo {
         }
         if parts[0] == "namespaces" && parts.len() > 1 {
             self.namespace = parts[1].into();
-            let of_the_namespace = parts.get(2).is_some_and(|p| matches!(*p, "status" | "finalize"));
+            let of_the_namespace =
+                parts.get(2).is_some_and(|p| matches!(*p, "status" | "finalize"));
             if parts.len() > 2 && !of_the_namespace {
                 parts = &parts[2..];
             }
@@ -189,13 +190,58 @@ mod tests {
             ("GET", "/api/v1/pods", "list", "", "", "pods", "", ""),
             ("GET", "/api/v1/namespaces", "list", "", "", "namespaces", "", ""),
             ("GET", "/api/v1/namespaces/a", "get", "", "a", "namespaces", "", "a"),
-            ("PUT", "/api/v1/namespaces/a/finalize", "update", "", "a", "namespaces", "finalize", "a"),
+            (
+                "PUT",
+                "/api/v1/namespaces/a/finalize",
+                "update",
+                "",
+                "a",
+                "namespaces",
+                "finalize",
+                "a",
+            ),
             ("GET", "/api/v1/namespaces/a/pods?watch=1", "watch", "", "a", "pods", "", ""),
             ("GET", "/api/v1/watch/namespaces/a/pods", "watch", "", "a", "pods", "", ""),
-            ("GET", "/api/v1/watch/pods?fieldSelector=metadata.name%3Dx", "watch", "", "", "pods", "", "x"),
-            ("POST", "/api/v1/namespaces/a/pods/p/exec?command=ls", "create", "", "a", "pods", "exec", "p"),
-            ("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection", "apps", "a", "deployments", "", ""),
-            ("PATCH", "/apis/apps/v1/namespaces/a/deployments/d/scale", "patch", "apps", "a", "deployments", "scale", "d"),
+            (
+                "GET",
+                "/api/v1/watch/pods?fieldSelector=metadata.name%3Dx",
+                "watch",
+                "",
+                "",
+                "pods",
+                "",
+                "x",
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/a/pods/p/exec?command=ls",
+                "create",
+                "",
+                "a",
+                "pods",
+                "exec",
+                "p",
+            ),
+            (
+                "DELETE",
+                "/apis/apps/v1/namespaces/a/deployments",
+                "deletecollection",
+                "apps",
+                "a",
+                "deployments",
+                "",
+                "",
+            ),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                "patch",
+                "apps",
+                "a",
+                "deployments",
+                "scale",
+                "d",
+            ),
             ("GET", "/api/v1/nodes/n/proxy/a/b%20c", "get", "", "", "nodes", "proxy", "n"),
         ];
         for (method, uri, verb, group, namespace, resource, subresource, name) in table {
@@ -212,7 +258,16 @@ mod tests {
 
     #[test]
     fn other_paths_are_no_resources() {
-        for uri in ["/", "/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1", "/openapi/v3/x/y", "/a/b/c/d"] {
+        for uri in [
+            "/",
+            "/api",
+            "/api/v1",
+            "/apis",
+            "/apis/apps",
+            "/apis/apps/v1",
+            "/openapi/v3/x/y",
+            "/a/b/c/d",
+        ] {
             let i = parse("GET", uri);
             assert!(!i.is_resource && i.verb == "get" && i.resource.is_empty(), "{uri}");
         }

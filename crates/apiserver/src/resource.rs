@@ -11,14 +11,16 @@ use timonier_policy::User;
 
 use crate::answer::{self, Wish};
 use crate::call::{Call, Object};
+use crate::http::body;
 use crate::http::negotiate::negotiate;
 use crate::http::respond::{self, Body};
-use crate::http::body;
 use crate::query::{self, ListQuery, Query, WriteQuery};
 use crate::request::RequestInfo;
 use crate::server::ApiServer;
 use crate::strategy::{self, Part};
-use crate::subresources::{approval, binding, ephemeral_containers, eviction, finalize, resize, scale, token};
+use crate::subresources::{
+    approval, binding, ephemeral_containers, eviction, finalize, resize, scale, token,
+};
 use crate::table::Include;
 use crate::verbs::update::{Updated, check_name};
 use crate::verbs::{create, delete, deletecollection, get, list, patch, update, watch};
@@ -101,7 +103,9 @@ async fn read(call: &Call<'_>, query: &Query, wish: Wish<'_>) -> Result<Response
             let version = match query.text("resourceVersion") {
                 "" => None,
                 text => Some(text.parse().map_err(|_| {
-                    ApiError::bad_request(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
+                    ApiError::bad_request(format!(
+                        "strconv.ParseUint: parsing {text:?}: invalid syntax"
+                    ))
                 })?),
             };
             let object = match call.info.subresource.as_str() {
@@ -222,8 +226,8 @@ impl Change<'_> {
             name: body.name().into(),
             ..self.call.info.clone()
         };
-        let call = Call::find(self.call.server, self.call.user, &info)
-            .ok_or_else(no_such_subresource)?;
+        let call =
+            Call::find(self.call.server, self.call.user, &info).ok_or_else(no_such_subresource)?;
         call.authorize()?;
         binding::create(&call, body.name(), body, dry_run).await
     }
@@ -282,9 +286,8 @@ impl Change<'_> {
         let call = self.call;
         let options = WriteQuery::parse(self.query, "PatchOptions")?;
         let kind = patch::kind(&body::content_type(self.headers))?;
-        let patch = json::decode(self.body).map_err(|why| {
-            ApiError::bad_request(format!("error decoding patch: {why}"))
-        })?;
+        let patch = json::decode(self.body)
+            .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
         let dry_run = options.dry_run;
         match call.info.subresource.as_str() {
             "" => patch::patch(call, kind, &patch, Part::Main, &options).await,
@@ -341,8 +344,7 @@ impl Change<'_> {
 pub fn delete_options_of(body: &Value) -> Result<DeleteOptions, ApiError> {
     let mut errors = Vec::new();
     let propagation = query::propagation(body.at("propagationPolicy").str(), &mut errors);
-    let dry_run =
-        query::dry_run(body.at("dryRun").items().iter().map(Value::str), &mut errors);
+    let dry_run = query::dry_run(body.at("dryRun").items().iter().map(Value::str), &mut errors);
     let orphan = body.at("orphanDependents").as_bool();
     if orphan.is_some() && propagation.is_some() {
         errors.push(timonier_meta::FieldError::invalid(

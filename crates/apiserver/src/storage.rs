@@ -151,7 +151,10 @@ mod tests {
             r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"n","uid":"u","resourceVersion":"42","creationTimestamp":"x","labels":{"a":"\"b\""}},"spec":{"x":null}}"#
         );
         let bare = value!({ "metadata": { "name": "n" } });
-        assert_eq!(&stamp(&encode(&bare), 1)[..], br#"{"metadata":{"resourceVersion":"1","name":"n"}}"#);
+        assert_eq!(
+            &stamp(&encode(&bare), 1)[..],
+            br#"{"metadata":{"resourceVersion":"1","name":"n"}}"#
+        );
     }
 
     #[test]

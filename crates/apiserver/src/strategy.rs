@@ -95,9 +95,7 @@ pub fn set_namespace(call: &Call<'_>, object: &mut Value) -> Result<(), ApiError
     let stated = object.namespace();
     if stated.is_empty() {
         if wanted.is_empty() && call.row.namespaced {
-            return Err(ApiError::bad_request(
-                "an empty namespace may not be set during creation",
-            ));
+            return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
         }
         if !wanted.is_empty() {
             object.set("metadata.namespace", wanted);

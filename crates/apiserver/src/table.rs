@@ -1,7 +1,7 @@
 //! The one place where objects become rows of a Table.
 
-use timonier_object::{Value, value};
 use timonier_meta::Time;
+use timonier_object::{Value, value};
 use timonier_schema::columns::{self, Column};
 
 use crate::call::Call;

@@ -43,8 +43,12 @@ pub async fn modify(
         strategy::prepare_update(call, write.part, &mut new, &old);
         particulars::on_update(call, &mut new, &old);
         structure::default(&call.row, &mut new, call.server.env.now());
-        let request =
-            Request { call, operation: Operation::Update, subresource: write.subresource, old: Some(&old) };
+        let request = Request {
+            call,
+            operation: Operation::Update,
+            subresource: write.subresource,
+            old: Some(&old),
+        };
         admission::mutate(&request, &mut new).await?;
         let reservation = network::begin(call, &mut new, Some(&old), write.dry_run).await?;
         let result = checked_and_stored(&request, &write, &item, new, &old).await;
@@ -149,7 +153,11 @@ pub async fn put(
 ) -> Result<Arc<Item>, Error> {
     let storage = &call.row.storage;
     if storage.resource == "events" && storage.group.is_empty() {
-        return call.server.store.put_with_ttl(key, bytes, expect, call.server.config.event_ttl).await;
+        return call
+            .server
+            .store
+            .put_with_ttl(key, bytes, expect, call.server.config.event_ttl)
+            .await;
     }
     call.server.store.put(key, bytes, expect).await
 }

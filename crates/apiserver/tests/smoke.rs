@@ -20,7 +20,10 @@ async fn a_new_cluster_has_its_first_objects() {
     let address = api.get("/apis/networking.k8s.io/v1/ipaddresses/10.96.0.1").await;
     assert_eq!(address.at("spec.parentRef.name").str(), "kubernetes");
     let endpoints = api.get("/api/v1/namespaces/default/endpoints/kubernetes").await;
-    assert_eq!(endpoints.at("subsets").items()[0].at("ports").items()[0].at("port").as_i64(), Some(6443));
+    assert_eq!(
+        endpoints.at("subsets").items()[0].at("ports").items()[0].at("port").as_i64(),
+        Some(6443)
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,11 +30,9 @@ pub fn check(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiErr
     if !namespace.is_deleting() && namespace.at("status.phase").str() != "Terminating" {
         return Ok(());
     }
-    let why = format!(
-        "unable to create new content in namespace {name} because it is being terminated"
-    );
-    let mut error =
-        ApiError::forbidden(&call.resource(), object.map_or("", Value::name), &why);
+    let why =
+        format!("unable to create new content in namespace {name} because it is being terminated");
+    let mut error = ApiError::forbidden(&call.resource(), object.map_or("", Value::name), &why);
     error.causes = vec![Cause {
         reason: "NamespaceTerminating".into(),
         message: format!("namespace {name} is being terminated"),

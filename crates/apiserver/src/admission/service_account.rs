@@ -89,9 +89,10 @@ fn mount(pod: &mut Value, random: u64) {
                 continue;
             }
             used = true;
-            container.entry("volumeMounts").make_array().push(
-                value!({ "name": (&volume), "readOnly": true, "mountPath": MOUNT_PATH }),
-            );
+            container
+                .entry("volumeMounts")
+                .make_array()
+                .push(value!({ "name": (&volume), "readOnly": true, "mountPath": MOUNT_PATH }));
         }
     }
     if used {
@@ -120,7 +121,10 @@ mod tests {
             { "name": "b", "volumeMounts": [{ "name": "x", "mountPath": MOUNT_PATH }] }] } });
         mount(&mut pod, 0);
         let containers = pod.at("spec.containers").items();
-        assert_eq!(containers[0].at("volumeMounts").items()[0].at("name").str(), "kube-api-access-bbbbb");
+        assert_eq!(
+            containers[0].at("volumeMounts").items()[0].at("name").str(),
+            "kube-api-access-bbbbb"
+        );
         assert_eq!(containers[1].at("volumeMounts").items().len(), 1);
         assert_eq!(pod.at("spec.volumes").items().len(), 1);
         let mut none = value!({ "spec": { "containers": [

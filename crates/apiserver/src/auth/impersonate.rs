@@ -3,7 +3,9 @@
 use http::HeaderMap;
 use smol_str::SmolStr;
 use timonier_meta::ApiError;
-use timonier_policy::{Attributes, Authorizer, Decision, ServiceAccountName, User, forbidden, groups};
+use timonier_policy::{
+    Attributes, Authorizer, Decision, ServiceAccountName, User, forbidden, groups,
+};
 
 use crate::percent;
 
@@ -16,7 +18,8 @@ pub fn apply(
 ) -> Result<User, ApiError> {
     let Some(wanted) = requested(headers)? else { return Ok(user) };
     for (resource, subresource, namespace, name) in parts(&wanted) {
-        let group = if matches!(resource, "uids" | "userextras") { "authentication.k8s.io" } else { "" };
+        let group =
+            if matches!(resource, "uids" | "userextras") { "authentication.k8s.io" } else { "" };
         let attributes = Attributes {
             user: &user,
             verb: "impersonate",
@@ -39,8 +42,11 @@ pub fn apply(
 /// The user in the headers, as it stands there.
 fn requested(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let mut wanted =
-        User { name: text("impersonate-user").into(), uid: text("impersonate-uid").into(), ..User::default() };
+    let mut wanted = User {
+        name: text("impersonate-user").into(),
+        uid: text("impersonate-uid").into(),
+        ..User::default()
+    };
     for group in headers.get_all("impersonate-group") {
         wanted.groups.push(group.to_str().unwrap_or("").into());
     }
@@ -91,8 +97,7 @@ fn complete(mut user: User) -> User {
     } else {
         groups::AUTHENTICATED
     };
-    let has_either =
-        user.in_group(groups::AUTHENTICATED) || user.in_group(groups::UNAUTHENTICATED);
+    let has_either = user.in_group(groups::AUTHENTICATED) || user.in_group(groups::UNAUTHENTICATED);
     if !has_either {
         user.groups.push(SmolStr::new_static(proven));
     }
@@ -122,7 +127,10 @@ mod tests {
             ("impersonate-extra-acme.com%2Fproject", "x"),
         ]);
         let jane = apply(&Builtin, master.clone(), &asked).unwrap();
-        assert_eq!((&*jane.name, &jane.groups[..]), ("jane", &["dev".into(), "system:authenticated".into()][..]));
+        assert_eq!(
+            (&*jane.name, &jane.groups[..]),
+            ("jane", &["dev".into(), "system:authenticated".into()][..])
+        );
         assert_eq!(jane.extra["acme.com/project"], ["x"]);
         let error = apply(&Builtin, User::authenticated("x", []), &asked).unwrap_err();
         assert_eq!(
@@ -130,8 +138,18 @@ mod tests {
             "users \"jane\" is forbidden: User \"x\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
         );
         assert_eq!(apply(&Builtin, master.clone(), &headers(&[])).unwrap(), master);
-        assert_eq!(apply(&Builtin, master.clone(), &headers(&[("impersonate-group", "a")])).unwrap_err().code, 500);
-        let account = apply(&Builtin, master, &headers(&[("impersonate-user", "system:serviceaccount:a:b")])).unwrap();
-        assert!(account.in_group("system:serviceaccounts:a") && account.in_group("system:authenticated"));
+        assert_eq!(
+            apply(&Builtin, master.clone(), &headers(&[("impersonate-group", "a")]))
+                .unwrap_err()
+                .code,
+            500
+        );
+        let account =
+            apply(&Builtin, master, &headers(&[("impersonate-user", "system:serviceaccount:a:b")]))
+                .unwrap();
+        assert!(
+            account.in_group("system:serviceaccounts:a")
+                && account.in_group("system:authenticated")
+        );
     }
 }

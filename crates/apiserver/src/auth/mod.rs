@@ -22,12 +22,12 @@ pub fn authenticate(
         return Ok(user.clone());
     }
     match bearer_token(headers) {
-        Some(token) => token::authenticate(server, token, &[])
-            .map(|verified| verified.user)
-            .map_err(|why| {
+        Some(token) => {
+            token::authenticate(server, token, &[]).map(|verified| verified.user).map_err(|why| {
                 tracing::debug!(why, "bearer token refused");
                 ApiError::unauthorized()
-            }),
+            })
+        }
         None => Ok(User::anonymous()),
     }
 }

@@ -95,7 +95,9 @@ pub fn authenticate(
     let matching: Vec<String> =
         wanted.iter().filter(|a| of_token.contains(&a.as_str())).cloned().collect();
     if matching.is_empty() {
-        return Err(format!("token audiences {of_token:?} is invalid for the target audiences {wanted:?}"));
+        return Err(format!(
+            "token audiences {of_token:?} is invalid for the target audiences {wanted:?}"
+        ));
     }
     let user = bound_user(server, &claims, now)?;
     Ok(Verified { user, audiences: matching })

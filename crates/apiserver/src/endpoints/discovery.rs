@@ -26,9 +26,10 @@ pub fn serve(
     }
     let document = match parts {
         ["api"] => Some(discovery::api_versions(&address(server))),
-        ["api", version] => {
-            discovery::resources(&catalogue, &GroupVersion { group: "".into(), version: (*version).into() })
-        }
+        ["api", version] => discovery::resources(
+            &catalogue,
+            &GroupVersion { group: "".into(), version: (*version).into() },
+        ),
         ["apis"] => Some(discovery::group_list(&catalogue)),
         ["apis", group] => discovery::group(&catalogue, group),
         ["apis", group, version] => discovery::resources(
@@ -81,7 +82,8 @@ fn aggregated(document: &Value, version: &str, headers: &HeaderMap) -> Response<
         respond::pieces(200, "application/json", vec![bytes.into()], headers)
     };
     let out = response.headers_mut();
-    let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+    let kind =
+        format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
     for (name, text) in [(CONTENT_TYPE, kind), (ETAG, tag)] {
         if let Ok(value) = HeaderValue::try_from(text) {
             out.insert(name, value);

@@ -13,12 +13,42 @@ pub fn serve(server: &ApiServer) -> Response<Body> {
     let metrics = &server.metrics;
     let snapshot = server.store.snapshot();
     let rows: [(&str, &str, &str, String); 6] = [
-        ("apiserver_request_total", "counter", "Requests answered or under way.", metrics.requests.load(Ordering::Relaxed).to_string()),
-        ("apiserver_request_error_total", "counter", "Requests answered with 4xx or 5xx.", metrics.errors.load(Ordering::Relaxed).to_string()),
-        ("apiserver_current_inflight_requests", "gauge", "Requests under way, watches left out.", metrics.in_flight.load(Ordering::Relaxed).to_string()),
-        ("apiserver_longrunning_requests", "gauge", "Watches.", metrics.watches.load(Ordering::Relaxed).to_string()),
-        ("apiserver_storage_objects_total", "gauge", "Keys in the store.", snapshot.len().to_string()),
-        ("apiserver_storage_revision", "gauge", "The store's revision.", snapshot.revision.to_string()),
+        (
+            "apiserver_request_total",
+            "counter",
+            "Requests answered or under way.",
+            metrics.requests.load(Ordering::Relaxed).to_string(),
+        ),
+        (
+            "apiserver_request_error_total",
+            "counter",
+            "Requests answered with 4xx or 5xx.",
+            metrics.errors.load(Ordering::Relaxed).to_string(),
+        ),
+        (
+            "apiserver_current_inflight_requests",
+            "gauge",
+            "Requests under way, watches left out.",
+            metrics.in_flight.load(Ordering::Relaxed).to_string(),
+        ),
+        (
+            "apiserver_longrunning_requests",
+            "gauge",
+            "Watches.",
+            metrics.watches.load(Ordering::Relaxed).to_string(),
+        ),
+        (
+            "apiserver_storage_objects_total",
+            "gauge",
+            "Keys in the store.",
+            snapshot.len().to_string(),
+        ),
+        (
+            "apiserver_storage_revision",
+            "gauge",
+            "The store's revision.",
+            snapshot.revision.to_string(),
+        ),
     ];
     let mut text = String::new();
     for (name, kind, help, value) in rows {

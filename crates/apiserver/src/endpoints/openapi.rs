@@ -51,6 +51,15 @@ pub fn serve(
     headers: &HeaderMap,
     query: &Query,
 ) -> Result<Option<Response<Body>>, ApiError> {
-    let _ = (server, parts, headers, query, CACHE_CONTROL, ETAG, IF_NONE_MATCH, HeaderValue::from_static(""));
+    let _ = (
+        server,
+        parts,
+        headers,
+        query,
+        CACHE_CONTROL,
+        ETAG,
+        IF_NONE_MATCH,
+        HeaderValue::from_static(""),
+    );
     Ok(None)
 }

@@ -41,7 +41,9 @@ pub fn content_type(headers: &HeaderMap) -> String {
 /// The media type of an object's body; JSON where none is stated. 415 for others.
 pub fn media_type(headers: &HeaderMap) -> Result<MediaType, ApiError> {
     if headers.get(CONTENT_ENCODING).is_some_and(|e| e != "identity") {
-        return Err(unsupported("application/json, application/yaml, application/vnd.kubernetes.protobuf"));
+        return Err(unsupported(
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        ));
     }
     match content_type(headers).as_str() {
         "" | "application/json" | "*/*" => Ok(MediaType::Json),
@@ -58,6 +60,8 @@ pub fn unsupported(accepted: &str) -> ApiError {
     ApiError::new(
         415,
         Reason::UnsupportedMediaType,
-        format!("the body of the request was in an unknown format - accepted media types include: {accepted}"),
+        format!(
+            "the body of the request was in an unknown format - accepted media types include: {accepted}"
+        ),
     )
 }

@@ -30,7 +30,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 impl ApiServer {
     /// Serves HTTPS until [`ApiServer::shutdown`], then ends open requests in order. Returns when
     /// the last connection is closed or a few seconds are over.
-    pub async fn serve(self: &Arc<Self>, listener: TcpListener, tls: &ServingTls) -> Result<(), Error> {
+    pub async fn serve(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        tls: &ServingTls,
+    ) -> Result<(), Error> {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(tls).map_err(Error::Tls)?));
         let graceful = GracefulShutdown::new();
         let mut stopping = self.stopping();
@@ -59,7 +63,8 @@ impl ApiServer {
                 let peer = peer_user(&stream);
                 let service = service(server, peer);
                 let builder = builder();
-                let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                let connection =
+                    builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
                 if let Err(error) = watcher.watch(connection).await {
                     tracing::debug!(error, "connection");
                 }

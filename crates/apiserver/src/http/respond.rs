@@ -27,9 +27,7 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 }
 
 /// A body that comes in pieces.
-pub fn stream(
-    pieces: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static,
-) -> Body {
+pub fn stream(pieces: impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static) -> Body {
     use futures::TryStreamExt;
     StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()
 }
@@ -37,7 +35,8 @@ pub fn stream(
 /// An answer with a content type.
 pub fn answer(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(full(body));
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));

@@ -46,11 +46,7 @@ impl Cidr {
     /// The address at an offset from the range's first.
     pub fn nth(&self, offset: u128) -> IpAddr {
         let n = self.base.wrapping_add(offset);
-        if self.ipv4 {
-            IpAddr::V4(Ipv4Addr::from(n as u32))
-        } else {
-            IpAddr::V6(Ipv6Addr::from(n))
-        }
+        if self.ipv4 { IpAddr::V4(Ipv4Addr::from(n as u32)) } else { IpAddr::V6(Ipv6Addr::from(n)) }
     }
 
     /// The largest offset to hand out.

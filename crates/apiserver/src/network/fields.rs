@@ -114,7 +114,8 @@ fn drop_unneeded(new: &mut Value, old: &Value) {
         && kind(new) == "ExternalName"
         && new.at("spec.clusterIP") == old.at("spec.clusterIP")
     {
-        for field in ["spec.clusterIP", "spec.clusterIPs", "spec.ipFamilies", "spec.ipFamilyPolicy"] {
+        for field in ["spec.clusterIP", "spec.clusterIPs", "spec.ipFamilies", "spec.ipFamilyPolicy"]
+        {
             new.remove(field);
         }
     }

@@ -5,7 +5,6 @@ mod certificate;
 mod job;
 mod namespace;
 mod pod;
-mod secret;
 
 use timonier_object::Value;
 
@@ -17,7 +16,6 @@ pub fn on_create(call: &Call<'_>, object: &mut Value) {
     match (gvr.group.as_str(), gvr.resource.as_str()) {
         ("", "namespaces") => namespace::on_create(object),
         ("", "pods") => pod::on_create(object),
-        ("", "secrets") => secret::merge(object),
         ("batch", "jobs") => job::on_create(object),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificate::on_create(object, call.user);
@@ -31,8 +29,9 @@ pub fn on_update(call: &Call<'_>, new: &mut Value, old: &Value) {
     let gvr = &call.row.gvr;
     match (gvr.group.as_str(), gvr.resource.as_str()) {
         ("", "namespaces") if call.info.subresource != "finalize" => namespace::on_update(new, old),
-        ("", "secrets") => secret::merge(new),
-        ("certificates.k8s.io", "certificatesigningrequests") => certificate::on_update(call, new, old),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            certificate::on_update(call, new, old)
+        }
         _ => {}
     }
 }

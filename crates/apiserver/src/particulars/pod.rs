@@ -10,9 +10,12 @@ pub fn on_create(pod: &mut Value) {
     let class = quality(pod);
     pod.set("status.qosClass", class);
     if !pod.at("spec.schedulingGates").is_empty() {
-        pod.set("status.conditions", value!([{
+        pod.set(
+            "status.conditions",
+            value!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
-            "message": "Scheduling is blocked due to non-empty scheduling gates" }]));
+            "message": "Scheduling is blocked due to non-empty scheduling gates" }]),
+        );
     }
 }
 
@@ -56,11 +59,14 @@ mod tests {
 
     #[test]
     fn quality_follows_from_resources() {
-        let of = |resources: Value| quality(&value!({ "spec": { "containers": [{ "resources": (resources) }] } }));
+        let of = |resources: Value| {
+            quality(&value!({ "spec": { "containers": [{ "resources": (resources) }] } }))
+        };
         assert_eq!(of(value!({})), "BestEffort");
         assert_eq!(of(value!({ "requests": { "cpu": "1" } })), "Burstable");
         assert_eq!(of(value!({ "limits": { "cpu": "1", "memory": "1Gi" } })), "Guaranteed");
-        let less = value!({ "limits": { "cpu": "1", "memory": "1Gi" }, "requests": { "cpu": "500m" } });
+        let less =
+            value!({ "limits": { "cpu": "1", "memory": "1Gi" }, "requests": { "cpu": "500m" } });
         assert_eq!(of(less), "Burstable");
         assert_eq!(of(value!({ "limits": { "ephemeral-storage": "1Gi" } })), "BestEffort");
     }

@@ -1,8 +1,8 @@
 //! Which headers go through.
 
 use ::http::header::{
-    AUTHORIZATION, CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use ::http::{HeaderMap, HeaderValue};
 
@@ -49,8 +49,12 @@ mod tests {
     fn who_the_client_is_stays_here() {
         let mut headers = HeaderMap::new();
         for (k, v) in [
-            ("authorization", "Bearer x"), ("impersonate-user", "y"), ("host", "z"), ("x-own", "1"),
-            ("connection", "keep-alive, Upgrade"), ("upgrade", "SPDY/3.1"),
+            ("authorization", "Bearer x"),
+            ("impersonate-user", "y"),
+            ("host", "z"),
+            ("x-own", "1"),
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "SPDY/3.1"),
         ] {
             headers.insert(k, v.parse().unwrap());
         }

@@ -61,8 +61,12 @@ pub async fn dial(call: &Call<'_>, node: &str) -> Result<TlsStream<TcpStream>, A
     };
     match tokio::time::timeout(CONNECT, dialer.connect(&address)).await {
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(why)) => Err(dial_error(&format!("dial tcp {}:{}: {why}", address.host, address.port))),
-        Err(_) => Err(dial_error(&format!("dial tcp {}:{}: i/o timeout", address.host, address.port))),
+        Ok(Err(why)) => {
+            Err(dial_error(&format!("dial tcp {}:{}: {why}", address.host, address.port)))
+        }
+        Err(_) => {
+            Err(dial_error(&format!("dial tcp {}:{}: i/o timeout", address.host, address.port)))
+        }
     }
 }
 
@@ -82,7 +86,10 @@ fn address_of(call: &Call<'_>, name: &str) -> Result<Address, ApiError> {
     };
     let host = ["InternalIP", "ExternalIP", "Hostname"].into_iter().find_map(find);
     let Some(host) = host else {
-        return Err(dial_error(&format!("no preferred addresses found; known addresses: {}", node.at("status.addresses"))));
+        return Err(dial_error(&format!(
+            "no preferred addresses found; known addresses: {}",
+            node.at("status.addresses")
+        )));
     };
     let port = node.at("status.daemonEndpoints.kubeletEndpoint.Port").as_i64();
     let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0).unwrap_or(10250);

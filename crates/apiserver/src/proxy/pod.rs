@@ -63,7 +63,9 @@ fn container(pod: &Value, asked: &str) -> Result<String, ApiError> {
 
 fn node_of(pod: &Value) -> Result<&str, ApiError> {
     match pod.at("spec.nodeName").str() {
-        "" => Err(ApiError::bad_request(format!("pod {} does not have a host assigned", pod.name()))),
+        "" => {
+            Err(ApiError::bad_request(format!("pod {} does not have a host assigned", pod.name())))
+        }
         node => Ok(node),
     }
 }
@@ -177,7 +179,9 @@ where
             if verb == "exec" {
                 let command: Vec<&str> = query.all("command").collect();
                 if command.is_empty() {
-                    return Err(ApiError::bad_request("you must specify at least 1 command for the container"));
+                    return Err(ApiError::bad_request(
+                        "you must specify at least 1 command for the container",
+                    ));
                 }
                 command.into_iter().for_each(|c| add(&mut target, "command", c));
             }
@@ -211,7 +215,9 @@ where
             let ports = containers.iter().flat_map(|c| c.at("ports").items());
             ports.map(|p| p.at("containerPort").int_or(0)).next().unwrap_or(80)
         }
-        text => text.parse().map_err(|_| ApiError::bad_request(format!("invalid port {text:?}")))?,
+        text => {
+            text.parse().map_err(|_| ApiError::bad_request(format!("invalid port {text:?}")))?
+        }
     };
     super::http::pass(call, &target, address, port, request).await
 }
@@ -224,12 +230,10 @@ mod tests {
 
     #[test]
     fn the_container_is_named_or_the_only_one() {
-        let one = value!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "a" }] } });
+        let one =
+            value!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "a" }] } });
         assert_eq!(container(&one, "").unwrap(), "a");
-        assert_eq!(
-            container(&one, "b").unwrap_err().message,
-            "container b is not valid for pod p"
-        );
+        assert_eq!(container(&one, "b").unwrap_err().message, "container b is not valid for pod p");
         let two = value!({ "metadata": { "name": "p" },
             "spec": { "containers": [{ "name": "a" }, { "name": "b" }], "initContainers": [{ "name": "i" }] } });
         assert_eq!(

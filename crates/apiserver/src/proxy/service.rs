@@ -22,7 +22,10 @@ where
         .peek(&resources::SERVICES, call.namespace(), target.name)
         .ok_or_else(|| call.not_found(target.name))?;
     let port = port_of(&service, target.port).ok_or_else(|| {
-        ApiError::unavailable(format!("no service port {:?} found for service {:?}", target.port, target.name))
+        ApiError::unavailable(format!(
+            "no service port {:?} found for service {:?}",
+            target.port, target.name
+        ))
     })?;
     let name = port.at("name").str();
     let mut endpoints = Vec::new();
@@ -31,10 +34,8 @@ where
             continue;
         }
         let ports = slice.at("ports").items();
-        let Some(number) = ports
-            .iter()
-            .find(|p| p.at("name").str() == name)
-            .and_then(|p| p.at("port").as_i64())
+        let Some(number) =
+            ports.iter().find(|p| p.at("name").str() == name).and_then(|p| p.at("port").as_i64())
         else {
             continue;
         };
@@ -61,5 +62,7 @@ fn port_of<'a>(service: &'a Value, asked: &str) -> Option<&'a Value> {
         return if ports.len() == 1 { ports.first() } else { None };
     }
     let number = asked.parse::<i64>().ok();
-    ports.iter().find(|p| p.at("name").str() == asked || number.is_some() && p.at("port").as_i64() == number)
+    ports.iter().find(|p| {
+        p.at("name").str() == asked || number.is_some() && p.at("port").as_i64() == number
+    })
 }

@@ -47,7 +47,8 @@ fn answer(
     mut errors: Vec<FieldError>,
 ) -> Result<Value, ApiError> {
     let spec = review.at("spec").clone();
-    let (of_resource, of_path) = (spec.get("resourceAttributes"), spec.get("nonResourceAttributes"));
+    let (of_resource, of_path) =
+        (spec.get("resourceAttributes"), spec.get("nonResourceAttributes"));
     let path = FieldPath::new("spec.resourceAttributes");
     match (of_resource, of_path) {
         (Some(_), Some(_)) => errors.push(FieldError::invalid(

@@ -23,7 +23,10 @@ pub fn user_info(user: &User) -> Value {
         info.set("groups", user.groups.clone());
     }
     if !user.extra.is_empty() {
-        info.set("extra", user.extra.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Value>());
+        info.set(
+            "extra",
+            user.extra.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Value>(),
+        );
     }
     info
 }

@@ -109,11 +109,8 @@ fn check(budget: &Value) -> Result<(), ApiError> {
             "Cannot evict pod as it would violate the pod's disruption budget.",
             0,
         );
-        error.causes = vec![Cause {
-            reason: "DisruptionBudget".into(),
-            message: why,
-            field: String::new(),
-        }];
+        error.causes =
+            vec![Cause { reason: "DisruptionBudget".into(), message: why, field: String::new() }];
         Err(error)
     };
     if budget.at("status.observedGeneration").int_or(0) < budget.generation() {

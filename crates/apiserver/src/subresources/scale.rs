@@ -49,8 +49,7 @@ async fn modify(
         let replicas = scale.at("spec.replicas").int_or(0);
         if replicas < 0 {
             let path = FieldPath::new("spec.replicas");
-            let error =
-                FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
+            let error = FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
             return Err(ApiError::invalid(&KIND, name, &[error]));
         }
         let mut new = old.clone();

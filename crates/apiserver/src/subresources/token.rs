@@ -22,11 +22,7 @@ const EXTENDED: i64 = 365 * 24 * 3600;
 const MOUNTED: i64 = 3607;
 
 /// Issues a token for the account `name`.
-pub async fn create(
-    call: &Call<'_>,
-    name: &str,
-    mut request: Value,
-) -> Result<Object, ApiError> {
+pub async fn create(call: &Call<'_>, name: &str, mut request: Value) -> Result<Object, ApiError> {
     debug_assert!(call.info.subresource == "token" && Operation::Create != Operation::Update);
     strategy::check_kind(&KIND, &mut request)?;
     let account = call
@@ -93,7 +89,11 @@ struct Bound {
     node: Option<(String, String)>,
 }
 
-fn bound_object(call: &Call<'_>, request: &Value, account: &str) -> Result<Option<Bound>, ApiError> {
+fn bound_object(
+    call: &Call<'_>,
+    request: &Value,
+    account: &str,
+) -> Result<Option<Bound>, ApiError> {
     let reference = request.at("spec.boundObjectRef");
     if reference.is_empty() {
         return Ok(None);

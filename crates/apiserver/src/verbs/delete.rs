@@ -55,7 +55,8 @@ fn returns_object(call: &Call<'_>) -> bool {
         (call.row.gvr.group.as_str(), call.row.gvr.resource.as_str()),
         (
             "",
-            "pods" | "services"
+            "pods"
+                | "services"
                 | "serviceaccounts"
                 | "persistentvolumes"
                 | "persistentvolumeclaims"
@@ -217,8 +218,7 @@ fn grace(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Option<i64> {
         return Some(0);
     }
     let wanted = options.grace_period_seconds;
-    let period =
-        wanted.unwrap_or_else(|| old.at("spec.terminationGracePeriodSeconds").int_or(30));
+    let period = wanted.unwrap_or_else(|| old.at("spec.terminationGracePeriodSeconds").int_or(30));
     Some(if period < 0 { 1 } else { period })
 }
 

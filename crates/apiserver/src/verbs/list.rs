@@ -87,9 +87,9 @@ async fn snapshot(call: &Call<'_>, query: &ListQuery) -> Result<Snapshot, ApiErr
     if !exact {
         return Ok(store.snapshot());
     }
-    store.snapshot_at(revision).ok_or_else(|| {
-        ApiError::expired("The resourceVersion for the provided list is too old.")
-    })
+    store
+        .snapshot_at(revision)
+        .ok_or_else(|| ApiError::expired("The resourceVersion for the provided list is too old."))
 }
 
 /// Where the next page starts, in upstream's form.
@@ -128,7 +128,9 @@ impl Token {
         let revision = match token.at("rv").as_i64() {
             Some(n) if n > 0 => Some(n as u64),
             Some(-1) => None,
-            _ => return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
+            _ => {
+                return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+            }
         };
         Ok(Token { revision, after: start.trim_end_matches('\0').to_string() })
     }

@@ -79,8 +79,7 @@ pub fn apply(
 const WITHOUT_STRATEGIC: &str = "application/json-patch+json, application/merge-patch+json";
 
 /// What kinds of patches are taken.
-pub const ACCEPTED: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+pub const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
 /// Server-side apply is not there yet; clients fall back to client-side apply.
 pub fn apply_unsupported() -> ApiError {

@@ -88,8 +88,7 @@ pub async fn watch(call: &Call<'_>, query: &ListQuery) -> Result<Watch, ApiError
 
 /// Without a wish, half an hour to an hour, so that clients do not all come back at once.
 fn timeout(call: &Call<'_>, query: &ListQuery) -> Duration {
-    let seconds =
-        query.timeout_seconds.unwrap_or_else(|| 1800 + call.server.env.random() % 1800);
+    let seconds = query.timeout_seconds.unwrap_or_else(|| 1800 + call.server.env.random() % 1800);
     Duration::from_secs(seconds.min(u64::from(u32::MAX)))
 }
 

@@ -74,10 +74,7 @@ pub fn master() -> User {
     User::authenticated("kubernetes-admin", [SmolStr::new("system:masters")])
 }
 
-pub async fn connect(
-    server: &Arc<ApiServer>,
-    peer: Option<User>,
-) -> SendRequest<Full<Bytes>> {
+pub async fn connect(server: &Arc<ApiServer>, peer: Option<User>) -> SendRequest<Full<Bytes>> {
     let (near, far) = tokio::io::duplex(1 << 20);
     let behind = server.clone();
     tokio::spawn(async move { behind.serve_stream(far, peer).await });
