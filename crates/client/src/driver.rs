@@ -1,6 +1,7 @@
 //! Runs reconcilers: feeds the driver what the caches observe and carries out its tasks.
 
 mod execute;
+pub mod schedule;
 #[cfg(test)]
 mod tests;
 

@@ -36,7 +36,7 @@ pub const RULES: &[Rule] = &[
     rule("pod", Role::Decides, &["meta", "object"]),
     rule("traffic", Role::Decides, &["meta", "object"]),
     rule("store", Role::Acts, &[]),
-    rule("client", Role::Acts, &["meta", "object", "reconcile"]),
+    rule("client", Role::Acts, &["meta", "object", "reconcile", "scheduler"]),
     rule(
         "apiserver",
         Role::Acts,
