@@ -14,8 +14,10 @@
 //! Deliberately absent: decisions, image formats, namespaces and packets (other crates).
 
 mod config;
+pub mod dns;
 mod machine;
 mod pod_table;
+pub mod proxy;
 mod seams;
 
 pub use config::NodeConfig;
