@@ -18,6 +18,7 @@ mod base64;
 mod builtin;
 mod catalogue;
 pub mod columns;
+pub mod convert;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;

@@ -339,7 +339,7 @@ impl Resource {
             verbs: self.verbs,
             subresources: self.subs.iter().map(|s| self.subresource(s)).collect(),
             selectable: self.selectable.iter().map(|text| selectable(text)).collect(),
-            strategy: self.strategy.clone(),
+            strategy: self.strategy,
             storage: GroupVersionResource::new_static(self.storage.0, self.storage.1, self.plural),
             stored: self.stored,
             fingerprint: 0,

@@ -21,6 +21,13 @@ use crate::catalogue::Catalogue;
 use crate::row::ResourceRow;
 use schemas::{Dialect, Schemas};
 
+/// The media type by which clients ask for the protobuf form of v2.
+pub const V2_PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// The content type of the protobuf form of v2. It is not the type that was asked for: Go's parser
+/// refuses the `@` in an answer.
+pub const V2_PROTOBUF_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// `/openapi/v3`: the documents and the hashes that name their content.
 pub fn v3_index(catalogue: &Catalogue) -> Value {
     let mut paths = Value::object();
@@ -96,7 +103,7 @@ pub fn v2(catalogue: &Catalogue) -> Value {
     })
 }
 
-/// `/openapi/v2` as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
+/// `/openapi/v2` as [`V2_PROTOBUF_TYPE`].
 pub fn v2_protobuf(catalogue: &Catalogue) -> Vec<u8> {
     gnostic::encode(&v2(catalogue))
 }
