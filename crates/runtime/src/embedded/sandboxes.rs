@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 
 use super::client::Client;
@@ -113,11 +116,28 @@ async fn spawn_shim(shared: &Arc<Shared>, id: &str, dir: &Path) -> Result<()> {
         }
     };
     match tokio::time::timeout(SETUP_TIMEOUT, reading).await {
-        Ok(Ok(_)) if text == "ready" => Ok(()),
+        Ok(Ok(_)) if text.starts_with("ready ") => {
+            if let Some(pid) = text[6..].parse().ok().and_then(Pid::from_raw) {
+                reap(pid);
+            }
+            Ok(())
+        }
         Ok(_) if text.is_empty() => Err(lost("it died while starting".into())),
         Ok(_) => Err(lost(text)),
         Err(_) => Err(lost("it did not get ready in time".into())),
     }
+}
+
+/// The shim is a child of this process that `Command` does not know: its end must be collected.
+fn reap(pid: Pid) {
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    tokio::spawn(async move {
+        // SAFETY: the descriptor is owned by the registration and never replaced.
+        let Ok(pidfd) = (unsafe { AsyncFd::register(pidfd) }) else { return };
+        if pidfd.readable().await.is_ok() {
+            let _ = waitid(WaitId::PidFd(pidfd.get_ref().as_fd()), WaitIdOptions::EXITED);
+        }
+    });
 }
 
 /// Refuses what would act on the whole host.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Explain, Outcome, mounts};
 use crate::cgroup::DeviceRule;
-use crate::spec::{ContainerConfig, Device};
+use crate::spec::{ContainerConfig, Device, Security};
 
 /// Directories of the host's `/dev` that are mounts of their own or none of a container's business.
 const SKIPPED: [&str; 7] = ["pts", "shm", "mqueue", "hugepages", ".udev", ".lxc", "console"];
@@ -54,11 +54,15 @@ pub fn nodes(config: &ContainerConfig) -> Outcome<Vec<Node>> {
 
 /// What the container's cgroup may use.
 pub fn rules(config: &ContainerConfig) -> Outcome<Vec<DeviceRule>> {
-    if config.security.privileged {
+    rules_of(&config.security, &config.devices)
+}
+
+pub fn rules_of(security: &Security, devices: &[Device]) -> Outcome<Vec<DeviceRule>> {
+    if security.privileged {
         return Ok(vec![DeviceRule::new('a', None, None, "rwm")]);
     }
     let mut rules = DeviceRule::defaults();
-    for Device { host_path, container_path, permissions } in &config.devices {
+    for Device { host_path, container_path, permissions } in devices {
         let node = of_host(host_path, container_path)
             .ok_or_else(|| format!("{} is not a device", host_path.display()))?;
         let kind = if node.kind == FileType::BlockDevice { 'b' } else { 'c' };

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Cgroups, fork_into};
 use crate::spec::ContainerConfig;
 
 pub use process::ProcessSpec;
@@ -152,16 +152,13 @@ fn helper(
             written.explain(|| format!("set oom_score_adj to {score}"))?;
         }
     }
-    cgroups.join(&plan.cgroup).explain(|| "join the container's cgroup".into())?;
+    let group = cgroups.join(&plan.cgroup).explain(|| "join the container's cgroup".into())?;
     match job {
         Job::Container { pid, .. } => enter_pid_namespace(pid)?,
         Job::Exec { init, .. } => enter_container(init)?,
     }
-    // SAFETY: like fork in a single-threaded process; the new process is a sibling, so that the
-    // shim reaps it.
-    let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as libc::c_ulong;
-    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
-        -1 => Err(format!("clone: {}", plain(&io::Error::last_os_error()))),
+    // The new process is a sibling, so that the shim reaps it.
+    match fork_into(group.as_ref()).explain(|| "clone".into())? {
         0 => {
             let text = match become_process(job, stdio, filter, sync) {
                 Ok(never) => match never {},
@@ -172,7 +169,7 @@ fn helper(
             unsafe { libc::_exit(128) }
         }
         pid => {
-            send(sync, &Report::Pid(pid as i32), None);
+            send(sync, &Report::Pid(pid), None);
             Ok(())
         }
     }

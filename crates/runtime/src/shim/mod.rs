@@ -13,7 +13,7 @@ mod children;
 mod log;
 mod pause;
 pub mod protocol;
-mod setup;
+pub mod setup;
 mod streams;
 pub mod wire;
 
@@ -41,7 +41,7 @@ const MAX_CLIENTS: usize = 16;
 pub fn main(dir: &Path) -> i32 {
     let shim = Shim::boot(dir);
     let text = match &shim {
-        Ok(_) => "ready".to_string(),
+        Ok(_) => format!("ready {}", std::process::id()),
         Err(text) => text.clone(),
     };
     let _ = std::io::stdout().write_all(text.as_bytes());
@@ -129,7 +129,8 @@ impl Shim {
         let config: ShimConfig =
             files::read_json(&dir.join("shim.json")).map_err(|e| e.to_string())?;
         let cgroups = Cgroups::detect().map_err(|e| e.to_string())?;
-        let listener = setup::prepare(dir, &config, &cgroups)?;
+        setup::settle(&config, &cgroups)?;
+        let listener = setup::prepare(dir, &config)?;
         let pause = match config.sandbox.pid {
             PidMode::Pod => {
                 let cgroup = format!("{}/pause", config.sandbox.cgroup_parent);

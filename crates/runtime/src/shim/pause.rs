@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Cgroups, fork_into};
 use crate::init::mounts;
 
 const NOBODY: u32 = 65_535;
@@ -29,7 +29,7 @@ pub fn start(cgroups: &Cgroups, cgroup: &str, dir: &Path) -> io::Result<(i32, Ow
         return Err(io::Error::last_os_error());
     }
     if helper == 0 {
-        let pid = cgroups.join(cgroup).map_or(-1, |()| fork_inside(&point));
+        let pid = cgroups.join(cgroup).map_or(-1, |group| fork_inside(group, &point));
         let _ = rustix::io::write(&writer, &pid.to_ne_bytes());
         // SAFETY: leaves without running the parent's destructors.
         unsafe { libc::_exit(0) };
@@ -47,15 +47,12 @@ pub fn start(cgroups: &Cgroups, cgroup: &str, dir: &Path) -> io::Result<(i32, Ow
     Ok((pid, namespace.into()))
 }
 
-fn fork_inside(point: &Path) -> c_int {
-    // SAFETY: plain system calls in a single-threaded process.
-    let pid = unsafe {
-        if libc::unshare(libc::CLONE_NEWPID) < 0 {
-            return -1;
-        }
-        let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as libc::c_ulong;
-        libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) as c_int
-    };
+fn fork_inside(group: Option<OwnedFd>, point: &Path) -> c_int {
+    // SAFETY: a plain system call in a single-threaded process.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID) } < 0 {
+        return -1;
+    }
+    let pid = fork_into(group.as_ref()).unwrap_or(-1);
     if pid == 0 {
         let _ = shut_in(point);
         wait_for_ever();

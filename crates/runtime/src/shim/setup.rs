@@ -11,28 +11,42 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::protocol::ShimConfig;
 use super::wire;
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Cgroups, fork_into};
 use crate::spec::{Network, SandboxConfig};
 
 const DEFAULT_SHM: u64 = 64 << 20;
 const BACKLOG: i32 = 16;
 
-/// Everything that can fail before the pod exists. Texts go to the daemon.
-pub fn prepare(dir: &Path, config: &ShimConfig, cgroups: &Cgroups) -> Result<OwnedFd, String> {
+/// Continues in a child that is born in the shims' cgroup, and whose parent is the daemon; this
+/// process ends.
+pub fn settle(config: &ShimConfig, cgroups: &Cgroups) -> Result<(), String> {
     // SAFETY: plain system calls in a single-threaded process.
     unsafe {
-        libc::setsid();
         libc::umask(0o022);
         libc::prctl(libc::PR_SET_NAME, c"timonier-shim".as_ptr(), 0, 0, 0);
-        // Orphans of containers that see the host's processes are reaped here.
-        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     }
     // Best effort: nested hosts may not allow it.
     let _ = fs::write("/proc/self/oom_score_adj", "-998");
-    cgroups
+    let group = cgroups
         .create(&config.shim_cgroup)
         .and_then(|()| cgroups.join(&config.shim_cgroup))
         .map_err(|e| format!("join the shims' cgroup: {e}"))?;
+    match fork_into(group.as_ref()).map_err(|e| format!("fork: {e}"))? {
+        0 => {}
+        // SAFETY: leaves without running destructors that belong to the child.
+        _ => unsafe { libc::_exit(0) },
+    }
+    // SAFETY: plain system calls. Orphans of containers that see the host's processes are reaped
+    // here.
+    unsafe {
+        libc::setsid();
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    }
+    Ok(())
+}
+
+/// Everything that can fail before the pod exists. Texts go to the daemon.
+pub fn prepare(dir: &Path, config: &ShimConfig) -> Result<OwnedFd, String> {
     namespaces(&config.sandbox)?;
     sysctls(&config.sandbox)?;
     if !config.sandbox.host_ipc {
