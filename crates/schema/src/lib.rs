@@ -19,6 +19,7 @@ mod builtin;
 mod catalogue;
 pub mod columns;
 pub mod convert;
+pub mod crd;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;

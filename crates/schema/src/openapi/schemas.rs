@@ -290,7 +290,12 @@ impl<'a> Schemas<'a> {
         let schema = row.schema();
         let mut out = self.object(schema);
         self.extensions(schema, &mut out);
-        let description = schema.arena.descriptions.first().cloned().unwrap_or_default();
+        let description = schema
+            .arena
+            .descriptions
+            .get(schema.node().child as usize)
+            .cloned()
+            .unwrap_or_default();
         describe(&mut out, &description);
         out.set_key("x-kubernetes-group-version-kind", gvk_list(&row.gvk, &row.gvk.kind));
         out
