@@ -74,9 +74,10 @@ pub fn mask(security: &Security) -> Outcome<u64> {
 /// Becomes the user with exactly the capabilities given. For a user other than root the kernel
 /// takes the effective ones away at `execve`, as everywhere.
 pub fn become_user(identity: &Identity, security: &Security) -> Outcome<()> {
-    let mask = mask(security)? & supported();
+    let supported = supported();
+    let mask = mask(security)? & supported;
     for bit in 0..64 {
-        if supported() & (1 << bit) != 0 && mask & (1 << bit) == 0 {
+        if supported & !mask & (1 << bit) != 0 {
             // SAFETY: a plain system call.
             check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, bit as libc::c_ulong, 0, 0, 0) })
                 .explain(|| format!("drop capability {bit} from the bounding set"))?;
