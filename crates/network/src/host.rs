@@ -53,11 +53,12 @@ fn interface_index(socket: &mut Socket, config: &NetworkConfig) -> Result<u32> {
     };
     let what = || format!("create interface {name}");
     route::add_veth(socket, &veth).what(what)?;
-    for end in [&peer, &name] {
-        let index = route::link_index(socket, end).what(what)?;
-        route::set_up(socket, index, true).what(what)?;
-    }
-    route::link_index(socket, &name).what(what)
+    let other = route::link_index(socket, &peer).what(what)?;
+    route::set_up(socket, other, true).what(what)?;
+    let index = route::link_index(socket, &name).what(what)?;
+    route::set_up(socket, index, true).what(what)?;
+    route::wait_until_running(socket, other).what(what)?;
+    Ok(index)
 }
 
 /// Takes the settings back; addresses and routes go with the interface.

@@ -4,13 +4,15 @@
 //! PodNetwork::attach ──► netns (bind mount) + veth + /32 route
 //!                   └──► masquerade, host ports        (nf_tables, table NAME)
 //! ServiceTable::apply ─► one transaction of element operations       (nf_tables, table NAME-services)
-//! Overlay::set_peers ──► vxlan: routes, neighbours, forwarding       
+//! Overlay::set_peers ──► vxlan: routes, neighbours, forwarding
 //! ```
 //!
 //! Invariants: everything that is made carries the cluster's interface prefix, table name or
 //! directory, so that [`teardown_all`] finds it without any memory of its making; no external
 //! program is run; a namespace is entered only on a thread that ends afterwards.
-//! Deliberately absent: bridges, CNI plug-ins, any decision about Services (`timonier-traffic`).
+//! Deliberately absent: bridges, CNI plug-ins, any decision about Services (`timonier-traffic`),
+//! accepting what another firewall of the host drops.
+
 mod config;
 mod conntrack;
 mod error;
@@ -28,6 +30,7 @@ mod services;
 pub use config::NetworkConfig;
 pub use conntrack::flush_stale;
 pub use error::{Error, Result};
+pub use overlay::{Overlay, OverlayConfig};
 pub use pods::{HostPort, PodNet, PodNetwork, PodRequest};
 pub use services::ServiceTable;
 

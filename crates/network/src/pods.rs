@@ -272,13 +272,13 @@ impl Inner {
 /// Removes everything of a cluster; see [`crate::teardown_all`].
 pub(crate) fn teardown(config: &NetworkConfig) -> Result<()> {
     let mut socket = Socket::route().what(|| "netlink socket".into())?;
-    for link in route::links(&mut socket).what(|| "list interfaces".into())? {
-        let others = [host::interface(config), crate::overlay::interface(config)];
-        if is_pod_interface(config, &link.name) || others.contains(&link.name) {
-            route::delete_link(&mut socket, &link.name)
-                .what(|| format!("delete interface {}", link.name))?;
-        }
-    }
+    let links = route::links(&mut socket).what(|| "list interfaces".into())?;
+    let others = [host::interface(config), crate::overlay::interface(config)];
+    let doomed: Vec<&route::Link> = links
+        .iter()
+        .filter(|l| is_pod_interface(config, &l.name) || others.contains(&l.name))
+        .collect();
+    route::delete_links(&mut socket, &doomed).what(|| "delete interfaces".into())?;
     for (_, path) in namespaces(config)? {
         netns::remove(&path).what(|| format!("remove {}", path.display()))?;
     }
@@ -359,19 +359,21 @@ fn wire(
         mtu: config.mtu,
     };
     route::add_veth(socket, &veth).what(|| format!("create interface {}", pod.interface))?;
-    inside(config, ip).what(|| format!("set up the interface of pod {}", pod.uid))?;
+    let what_inside = || format!("set up the interface of pod {}", pod.uid);
+    let (mut inner, inner_link) = inside(config, ip).what(what_inside)?;
 
     let what = || format!("set up interface {}", pod.interface);
     let link = route::link_index(socket, &pod.interface).what(what)?;
     route::set_up(socket, link, true).what(what)?;
     route::set_neighbour(socket, link, ip, mac).what(what)?;
     let path = Path { link, gateway: None, source: Some(config.gateway()) };
-    route::replace_route(socket, Cidr::host(pod.ip), &path).what(what)
+    route::replace_route(socket, Cidr::host(pod.ip), &path).what(what)?;
+    route::wait_until_running(&mut inner, inner_link).what(what_inside)
 }
 
 /// The pod's own view: loopback, address, and everything by way of the gateway, whose hardware
 /// address is given so that nothing needs to be asked for.
-fn inside(config: &NetworkConfig, ip: Ipv4Addr) -> io::Result<()> {
+fn inside(config: &NetworkConfig, ip: Ipv4Addr) -> io::Result<(Socket, u32)> {
     let mut socket = Socket::route()?;
     let gateway = config.gateway();
     route::set_up(&mut socket, route::link_by_name("lo")?, false)?;
@@ -382,7 +384,8 @@ fn inside(config: &NetworkConfig, ip: Ipv4Addr) -> io::Result<()> {
     let direct = Path { link, gateway: None, source: None };
     route::add_route(&mut socket, Cidr::host(gateway.into()), &direct)?;
     let everything = Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 0).expect("a range");
-    route::add_route(&mut socket, everything, &Path { gateway: Some(gateway), ..direct })
+    route::add_route(&mut socket, everything, &Path { gateway: Some(gateway), ..direct })?;
+    Ok((socket, link))
 }
 
 /// Removes what there is of a pod, as far as it came.

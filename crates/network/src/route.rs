@@ -13,7 +13,6 @@ const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
-const DELETE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
@@ -42,7 +41,7 @@ pub type Mac = [u8; 6];
 pub struct Link {
     pub index: u32,
     pub name: String,
-    pub up: bool,
+    pub group: u32,
 }
 
 /// A route as it was read.
@@ -51,7 +50,6 @@ pub struct Route {
     pub destination: Cidr,
     pub link: u32,
     pub gateway: Option<Ipv4Addr>,
-    pub protocol: u8,
 }
 
 /// Both ends of a veth pair.
@@ -89,25 +87,27 @@ pub fn add_veth(socket: &mut Socket, veth: &Veth<'_>) -> io::Result<()> {
     })
 }
 
+/// A vxlan interface.
+pub struct Vxlan<'a> {
+    pub name: &'a str,
+    pub mac: Mac,
+    pub mtu: u32,
+    pub id: u32,
+    pub local: Ipv4Addr,
+    pub port: u16,
+}
+
 /// Makes a vxlan interface: addresses are given, never learned.
-pub fn add_vxlan(
-    socket: &mut Socket,
-    name: &str,
-    mac: Mac,
-    mtu: u32,
-    id: u32,
-    local: Ipv4Addr,
-    port: u16,
-) -> io::Result<()> {
+pub fn add_vxlan(socket: &mut Socket, vxlan: &Vxlan<'_>) -> io::Result<()> {
     let flags = flag::CREATE | flag::EXCL;
     socket.request(NEW_LINK, flags, &link_body(0, 0, 0), |w| {
-        w.text(3, name).attr(1, &mac).native(4, mtu);
+        w.text(3, vxlan.name).attr(1, &vxlan.mac).native(4, vxlan.mtu);
         w.nest(18, |w| {
             w.text(1, "vxlan");
             w.nest(2, |w| {
-                w.native(1, id).attr(4, &local.octets());
+                w.native(1, vxlan.id).attr(4, &vxlan.local.octets());
                 // No learning; the port in network byte order.
-                w.attr(7, &[0]).attr(15, &port.to_be_bytes());
+                w.attr(7, &[0]).attr(15, &vxlan.port.to_be_bytes());
             });
         });
     })
@@ -135,10 +135,47 @@ pub fn delete_link(socket: &mut Socket, name: &str) -> io::Result<()> {
     }))
 }
 
+/// Removes interfaces together, which takes as long as removing one: the kernel waits for all
+/// processors once, not once for each.
+pub fn delete_links(socket: &mut Socket, doomed: &[&Link]) -> io::Result<()> {
+    const GROUP: u16 = 27;
+    let taken: Vec<u32> = links(socket)?.iter().map(|l| l.group).collect();
+    // Any group without members will do.
+    let free = (0x7469_6d00..).find(|group| !taken.contains(group));
+    let (Some(group), false) = (free, doomed.is_empty()) else { return Ok(()) };
+    for link in doomed {
+        let body = link_body(link.index, 0, 0);
+        absent_is_fine(socket.request(NEW_LINK, 0, &body, |w| {
+            w.native(GROUP, group);
+        }))?;
+    }
+    absent_is_fine(socket.request(DELETE_LINK, 0, &link_body(0, 0, 0), |w| {
+        w.native(GROUP, group);
+    }))
+}
+
 /// All interfaces.
 pub fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
     let found = socket.dump(GET_LINK, &link_body(0, 0, 0), |_| {})?;
     Ok(found.iter().filter(|m| m.kind == NEW_LINK).filter_map(|m| link(&m.body)).collect())
+}
+
+/// Waits until an interface whose other end came up later can send: until then the kernel drops
+/// what it is given, and a first packet that is lost costs a second.
+pub fn wait_until_running(socket: &mut Socket, index: u32) -> io::Result<()> {
+    const OPERSTATE: u16 = 16;
+    const UP: u8 = 6;
+    const TRIES: u32 = 200;
+    for _ in 0..TRIES {
+        // On current kernels the question itself settles the state.
+        let found = socket.query(GET_LINK, &link_body(index, 0, 0), |_| {})?;
+        let state = found.first().and_then(|m| attribute(m.body.get(16..)?, OPERSTATE));
+        if state.and_then(|s| s.first()) == Some(&UP) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// The index of an interface in the thread's namespace.
@@ -167,18 +204,6 @@ pub fn add_address(
             w.attr(2, &address.octets()).attr(1, &address.octets());
         });
     exists_is_fine(done)
-}
-
-/// Takes an address away; no error where it is not there.
-pub fn delete_address(
-    socket: &mut Socket,
-    link: u32,
-    address: Ipv4Addr,
-    length: u8,
-) -> io::Result<()> {
-    absent_is_fine(socket.request(DELETE_ADDRESS, 0, &address_body(link, length), |w| {
-        w.attr(2, &address.octets());
-    }))
 }
 
 /// How packets to a range go.
@@ -292,7 +317,7 @@ fn link(body: &[u8]) -> Option<Link> {
     Some(Link {
         index: native32(&head[4..8])?,
         name: text(attribute(attrs, 3)?),
-        up: native32(&head[8..12])? & 1 != 0,
+        group: attribute(attrs, 27).and_then(native32).unwrap_or(0),
     })
 }
 
@@ -310,7 +335,6 @@ fn route(body: &[u8]) -> Option<Route> {
         destination: Cidr::new(ip(1).unwrap_or(Ipv4Addr::UNSPECIFIED).into(), head[1])?,
         link: attribute(attrs, 4).and_then(native32).unwrap_or(0),
         gateway: ip(5),
-        protocol: head[5],
     })
 }
 

@@ -17,6 +17,7 @@ mod cidr;
 mod compile;
 pub mod dns;
 mod facts;
+pub mod overlay;
 mod proxy;
 pub mod rules;
 mod select;

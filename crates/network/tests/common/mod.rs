@@ -53,7 +53,7 @@ impl Node {
         Node::open(Node::configuration(range))
     }
 
-    fn configuration(range: u8) -> NetworkConfig {
+    pub fn configuration(range: u8) -> NetworkConfig {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("timonier-network-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
@@ -173,11 +173,16 @@ impl Drop for Node {
     }
 }
 
+/// Moves the calling thread into a namespace.
+pub fn enter(path: &std::path::Path) {
+    setns(File::open(path).unwrap().as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
+}
+
 /// Runs work inside a pod.
 pub fn inside<T: Send + 'static>(pod: &PodNet, work: impl FnOnce() -> T + Send + 'static) -> T {
     let path = pod.netns_path.clone();
     let thread = std::thread::spawn(move || {
-        setns(File::open(path).unwrap().as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
+        enter(&path);
         work()
     });
     thread.join().unwrap()
