@@ -21,12 +21,15 @@
 //!
 //! Deliberately absent: objects and their meaning (`timonier-apiserver`), leases as objects, home
 //! made consensus (several control planes share an etcd cluster), a durable event log (a watch
-//! from before a restart is answered with [`Compacted`], and its client lists again).
+//! from before a restart is answered with [`Compacted`], and its client lists again), reads that
+//! ask every control plane on a shared etcd first.
 
 mod backend;
 mod commit;
 mod disk;
 mod error;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod item;
 mod log;
 mod memory;
@@ -39,6 +42,8 @@ mod writer;
 pub use backend::{Backend, Change, Failure, Loaded, Record};
 pub use disk::{DiskBackend, OpenStorage};
 pub use error::{Compacted, Error, WatchEnd};
+#[cfg(feature = "etcd")]
+pub use etcd::EtcdConfig;
 pub use item::{Event, EventKind, Expect, Item};
 pub use memory::MemoryDisk;
 pub use redb::StorageBackend;

@@ -68,6 +68,17 @@ impl Log {
         self.trim(now);
     }
 
+    /// Starts over from a state that has no known way from the former one.
+    #[cfg(feature = "etcd")]
+    pub fn reset(&mut self, base: Arc<State>) {
+        self.end_all(WatchEnd::Reset);
+        self.ring.clear();
+        self.bytes = 0;
+        self.expiring.clear();
+        self.index_expiring(&base);
+        self.base = base;
+    }
+
     /// Forgets what is too old or too much.
     pub fn trim(&mut self, now: u64) {
         let r = &self.retention;

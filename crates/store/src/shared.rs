@@ -62,6 +62,18 @@ impl Shared {
         self.progress.send_modify(|p| p.revision = revision);
     }
 
+    /// Takes up a state that has no known way from the former one; ends all watches.
+    #[cfg(feature = "etcd")]
+    pub fn reset(&self, state: State) {
+        let (revision, state) = (state.revision, Arc::new(state));
+        let mut log = self.log();
+        self.state.store(state.clone());
+        log.reset(state);
+        self.delivered.store(revision, Ordering::Release);
+        drop(log);
+        self.progress.send_modify(|p| p.revision = revision);
+    }
+
     pub fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Acquire)
     }

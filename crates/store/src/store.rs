@@ -77,6 +77,9 @@ pub enum Location {
     Directory(PathBuf),
     /// In a backend of the caller's, written by a thread of the store.
     Backend(Box<dyn Backend>),
+    /// In an etcd cluster, which other control planes may share.
+    #[cfg(feature = "etcd")]
+    Etcd(crate::EtcdConfig),
 }
 
 /// The state of the cluster. Clones are the same store.
@@ -102,6 +105,11 @@ impl Store {
                     .await?
             }
             Location::Backend(backend) => Writer::thread(move || Ok(backend), options).await?,
+            #[cfg(feature = "etcd")]
+            Location::Etcd(config) => {
+                let (shared, etcd) = crate::etcd::Etcd::open(config, options).await?;
+                (shared, Writer::Etcd(etcd))
+            }
         };
         Ok(Store { shared, writer: Arc::new(writer) })
     }

@@ -17,6 +17,8 @@ const QUEUE: usize = 2 * BATCH;
 pub(crate) enum Writer {
     Inline(Mutex<Option<Committer>>),
     Thread(mpsc::Sender<Message>),
+    #[cfg(feature = "etcd")]
+    Etcd(crate::etcd::Etcd),
 }
 
 pub(crate) enum Message {
@@ -71,6 +73,13 @@ impl Writer {
             Writer::Thread(queue) => {
                 queue.send(Message::Write(request)).await.map_err(|_| Error::Closed)
             }
+            #[cfg(feature = "etcd")]
+            Writer::Etcd(etcd) => {
+                let Request { key, intent, expect, reply } = request;
+                // The receiver may have gone, as a caller may stop waiting.
+                let _ = reply.send(etcd.write(key, intent, expect).await);
+                Ok(())
+            }
         }
     }
 
@@ -87,6 +96,9 @@ impl Writer {
                     let _ = closed.await;
                 }
             }
+            // Ends with the rest of the store.
+            #[cfg(feature = "etcd")]
+            Writer::Etcd(_) => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What every backend must do, in one suite: memory, the embedded engine, a real etcd.
+//! What every backend must do, in one suite: here memory and the embedded engine.
 
 mod common;
 mod suite;
@@ -6,20 +6,6 @@ mod suite;
 use common::options;
 use suite::Place;
 use timonier_store::{Location, MemoryDisk};
-
-/// Runs the whole suite, each part on a place of its own.
-async fn run<P: Place>(new: impl AsyncFn() -> P) {
-    suite::writes(&new().await).await;
-    suite::expectations(&new().await).await;
-    suite::snapshots(&new().await).await;
-    suite::watches(&new().await).await;
-    suite::compaction(&new().await).await;
-    suite::slow_watchers(&new().await).await;
-    suite::restart(&new().await).await;
-    suite::contention(&new().await).await;
-    suite::random_operations(&new().await).await;
-    suite::closing(&new().await).await;
-}
 
 struct Memory(MemoryDisk);
 
@@ -39,7 +25,7 @@ impl Place for Directory {
 
 #[tokio::test]
 async fn memory() {
-    run(async || Memory(MemoryDisk::new())).await;
+    suite::all(async || Memory(MemoryDisk::new())).await;
     suite::expiry(&Memory(MemoryDisk::new())).await;
     suite::one_owner(&Memory(MemoryDisk::new())).await;
 }
@@ -47,7 +33,7 @@ async fn memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn embedded() {
     let new = async || Directory(tempfile::tempdir().unwrap());
-    run(new).await;
+    suite::all(new).await;
     suite::expiry(&new().await).await;
     suite::one_owner(&new().await).await;
 }
