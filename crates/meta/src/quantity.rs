@@ -56,6 +56,13 @@ impl Default for Quantity {
 pub const FORMAT_ERROR: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
+/// The text upstream gives for a suffix without meaning.
+pub const SUFFIX_ERROR: &str = "unable to parse quantity's suffix";
+
+fn split_digits(text: &str) -> (&str, &str) {
+    text.split_at(text.bytes().take_while(u8::is_ascii_digit).count())
+}
+
 impl Quantity {
     /// A whole number of units.
     pub fn units(n: i64) -> Self {
@@ -72,25 +79,32 @@ impl Quantity {
         Quantity { nanos: i128::from(n) * NANO, format: Format::BinarySi }
     }
 
-    /// Reads a quantity. Fractions below one billionth are rounded up.
+    /// Reads a quantity. Fractions below one billionth are rounded up. The errors are upstream's.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let split = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.' && c != '+' && c != '-')
-            .unwrap_or(text.len());
-        let (number, suffix) = text.split_at(split);
-        let (negative, digits) = match number.as_bytes().first() {
-            Some(b'-') => (true, &number[1..]),
-            Some(b'+') => (false, &number[1..]),
-            _ => (false, number),
-        };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let all_digits = |s: &str| s.bytes().all(|c| c.is_ascii_digit());
-        if !all_digits(whole) || !all_digits(fraction) || whole.is_empty() && fraction.is_empty() {
+        if text.is_empty() {
             return Err(FORMAT_ERROR);
         }
-        let (base, exponent, format) = suffix_scale(suffix).ok_or(FORMAT_ERROR)?;
-        let nanos = scale(whole, fraction, base, exponent);
-        let nanos = nanos.min(MAX_NANOS);
+        let (negative, rest) = match text.as_bytes()[0] {
+            b'-' => (true, &text[1..]),
+            b'+' => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let (whole, rest) = split_digits(rest);
+        let (fraction, rest) = match rest.strip_prefix('.') {
+            Some(rest) => split_digits(rest),
+            None => ("", rest),
+        };
+        // Upstream takes letters, a sign, and digits as the suffix, and then asks what it means.
+        let tail = rest.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
+        let (_, end) = split_digits(tail.strip_prefix(['-', '+']).unwrap_or(tail));
+        if !end.is_empty() {
+            return Err(FORMAT_ERROR);
+        }
+        let (base, exponent, format) = suffix_scale(rest).ok_or(SUFFIX_ERROR)?;
+        let mut nanos = scale(whole, fraction, base, exponent);
+        if format == Format::BinarySi {
+            nanos = nanos.min(MAX_NANOS);
+        }
         Ok(Quantity { nanos: if negative { -nanos } else { nanos }, format })
     }
 
@@ -228,11 +242,11 @@ impl fmt::Display for Quantity {
             return f.write_str("0");
         }
         let whole = nanos / NANO as u128;
-        let exact = nanos % NANO as u128 == 0;
+        let exact = nanos.is_multiple_of(NANO as u128);
         if self.format == Format::BinarySi && exact && (whole >= 1024 || self.nanos < 0) {
             let mut value = whole;
             let mut unit = 0;
-            while value % 1024 == 0 && unit < 6 {
+            while value.is_multiple_of(1024) && unit < 6 {
                 value /= 1024;
                 unit += 1;
             }
@@ -240,7 +254,7 @@ impl fmt::Display for Quantity {
         }
         let mut value = nanos;
         let mut exponent = -9i32;
-        while value % 1000 == 0 && exponent < 18 {
+        while value.is_multiple_of(1000) && exponent < 18 {
             value /= 1000;
             exponent += 3;
         }
@@ -294,6 +308,7 @@ mod tests {
             ("1e3", "1e3"),
             (".5", "500m"),
             ("5.", "5"),
+            ("100000000000000000000", "100E"),
         ] {
             assert_eq!(canonical(text), expected, "{text}");
         }
@@ -301,9 +316,14 @@ mod tests {
 
     #[test]
     fn bad_quantities_are_refused() {
-        for bad in ["", "m", "1mm", "1Kb", "a", "--1", "1.2.3", "1e", "1 Gi", "+"] {
-            assert!(Quantity::parse(bad).is_err(), "{bad}");
+        for bad in ["", "1Kb", "a", "1.2.3", "1 Gi", "1e5x"] {
+            assert_eq!(Quantity::parse(bad).unwrap_err(), FORMAT_ERROR, "{bad}");
         }
+        for bad in ["1mm", "--1", "1e"] {
+            assert_eq!(Quantity::parse(bad).unwrap_err(), SUFFIX_ERROR, "{bad}");
+        }
+        // Upstream takes a missing number for zero.
+        assert!(Quantity::parse("m").unwrap().is_zero() && Quantity::parse("+").unwrap().is_zero());
     }
 
     #[test]

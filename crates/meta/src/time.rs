@@ -109,7 +109,7 @@ impl Time {
             || d > days_in_month(y, mo)
             || h > 23
             || mi > 59
-            || s > 60
+            || s > 59
         {
             return None;
         }

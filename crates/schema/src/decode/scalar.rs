@@ -87,7 +87,8 @@ fn padding_error(bytes: &[u8], first: usize, filled: usize) -> Option<usize> {
     if filled == 2 {
         match rest(end) {
             None => return Some(bytes.len()),
-            Some(i) if bytes[i] != b'=' => return Some(i),
+            // Go blames the byte before the one that is not padding.
+            Some(i) if bytes[i] != b'=' => return Some(i - 1),
             Some(i) => end = i + 1,
         }
     }
@@ -116,13 +117,22 @@ fn time(d: &Decoder, kind: Type, value: &mut Value) -> Result<(), String> {
         return Err(d.type_error(json_type(value), "string"));
     };
     let micro = kind == Type::MicroTime;
+    if micro && let Some(error) = layout_error(text, micro) {
+        return Err(error);
+    }
     let time = Time::parse(text).ok_or_else(|| time_error(text, micro))?;
     *value = Value::from(if micro { time.rfc3339_micro() } else { time.rfc3339() });
     Ok(())
 }
 
-/// The text of Go's `time.ParseError`: the element that does not fit, and what stands there.
+/// The text of Go's `time.ParseError`.
 fn time_error(text: &str, micro: bool) -> String {
+    layout_error(text, micro)
+        .unwrap_or_else(|| format!("parsing time {text:?}: {} out of range", out_of_range(text)))
+}
+
+/// Names the element that does not fit and what stands there.
+fn layout_error(text: &str, micro: bool) -> Option<String> {
     let layout =
         if micro { "2006-01-02T15:04:05.000000Z07:00" } else { "2006-01-02T15:04:05Z07:00" };
     let mut elements = alloc::vec!["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05"];
@@ -141,19 +151,16 @@ fn time_error(text: &str, micro: bool) -> String {
         };
         let fits = rest.get(..width).is_some_and(|part| element_fits(element, part));
         if !fits {
-            return format!(
+            return Some(format!(
                 "parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {element:?}"
-            );
+            ));
         }
         rest = &rest[width..];
         if element == "05" && !micro {
             rest = skip_fraction(rest);
         }
     }
-    if !rest.is_empty() {
-        return format!("parsing time {text:?}: extra text: {rest:?}");
-    }
-    format!("parsing time {text:?}: {} out of range", out_of_range(text))
+    (!rest.is_empty()).then(|| format!("parsing time {text:?}: extra text: {rest:?}"))
 }
 
 fn skip_fraction(rest: &str) -> &str {
@@ -212,6 +219,7 @@ mod tests {
             ("Y===", Some(1)),
             ("%", Some(0)),
             ("YW J", Some(2)),
+            ("YWJjZA=x", Some(6)),
         ] {
             assert_eq!(base64_error(text), at, "{text:?}");
         }
@@ -235,5 +243,11 @@ mod tests {
             assert!(Time::parse(text).is_none(), "{text}");
             assert_eq!(time_error(text, false), error);
         }
+        assert_eq!(layout_error("2026-01-02T00:00:00.000001Z", true), None);
+        assert!(
+            layout_error("2026-01-02T00:00:00.1Z", true)
+                .unwrap()
+                .ends_with("cannot parse \".1Z\" as \".000000\"")
+        );
     }
 }

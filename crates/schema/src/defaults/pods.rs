@@ -39,16 +39,32 @@ fn has_latest_tag(image: &str) -> bool {
         None => (last, None),
     };
     // A reference that does not parse has no tag. A path's first part may be a host.
-    let is_part = |p: &str| {
-        p.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && p.bytes()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"._-".contains(&c))
-    };
     let inner_parts = path.split('/').skip(1).chain([repository]);
-    if !inner_parts.into_iter().all(is_part) {
+    if !inner_parts.into_iter().all(is_path_part) {
         return false;
     }
     tag.map_or(digest.is_none(), |tag| tag == "latest")
+}
+
+/// Lower-case letters and digits in pieces, with `.`, `_`, `__` or dashes between.
+fn is_path_part(part: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let mut rest = part;
+    loop {
+        let tail = rest.trim_start_matches(is_word);
+        if tail.len() == rest.len() {
+            return false;
+        }
+        if tail.is_empty() {
+            return true;
+        }
+        let end = tail.find(is_word).unwrap_or(tail.len());
+        let (separator, next) = tail.split_at(end);
+        if !matches!(separator, "." | "_" | "__") && !separator.bytes().all(|c| c == b'-') {
+            return false;
+        }
+        rest = next;
+    }
 }
 
 pub(super) fn pod(v: &mut Value) {
@@ -195,6 +211,10 @@ mod tests {
             ("nginx:latest@sha256:abc", true),
             ("", false),
             ("NGINX", false),
+            ("a__b--c.d", true),
+            ("a___b", false),
+            ("a..b", false),
+            ("a-", false),
         ] {
             assert_eq!(has_latest_tag(image), always, "{image}");
         }
