@@ -13,14 +13,36 @@
 //! named by its uid; what runs keeps running when the agent ends.
 //! Deliberately absent: decisions, image formats, namespaces and packets (other crates).
 
+mod cgroups;
 mod config;
+mod container;
+mod dispatcher;
 pub mod dns;
+mod grpc;
+mod hooks;
+mod housekeeping;
+mod http;
+mod logs;
 mod machine;
+mod node;
+mod node_object;
+mod objects;
 mod pod_table;
+mod prober;
 pub mod proxy;
+mod recorder;
+mod registration;
 mod seams;
+mod services;
+mod shared;
+mod starter;
+mod tokens;
+mod volumes;
+mod watching;
+mod worker;
 
 pub use config::NodeConfig;
 pub use machine::Machine;
+pub use node::{Node, NodeError};
 pub use pod_table::{ContainerEntry, PodEntry, PodTable, TableError};
 pub use seams::{Images, Network, NodeEnvironment};

@@ -1,7 +1,6 @@
 //! What the node needs of images and of the network, as traits, so that tests can stand in.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use timonier_meta::{Environment, Time};
@@ -105,6 +104,3 @@ impl Environment for NodeEnvironment {
         std::collections::hash_map::RandomState::new().build_hasher().finish()
     }
 }
-
-/// The shared form of the environment.
-pub type Env = Arc<dyn Environment>;

@@ -1,0 +1,60 @@
+//! What all workers of a node share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use timonier_client::Client;
+use timonier_meta::{Environment, Time};
+use timonier_pod::NodeFacts;
+use timonier_runtime::Runtime;
+use tokio::sync::mpsc;
+
+use crate::config::NodeConfig;
+use crate::objects::Objects;
+use crate::pod_table::PodTable;
+use crate::recorder::Recorder;
+use crate::seams::{Images, Network};
+use crate::services::Services;
+use crate::volumes::host::Mounts;
+use crate::worker::Message;
+
+/// Shared by all workers of a node.
+pub(crate) struct Shared {
+    pub config: NodeConfig,
+    pub facts: Arc<NodeFacts>,
+    pub client: Arc<dyn Client>,
+    pub runtime: Arc<dyn Runtime>,
+    pub images: Arc<dyn Images>,
+    pub network: Arc<dyn Network>,
+    pub env: Arc<dyn Environment>,
+    pub mounts: Arc<dyn Mounts>,
+    pub objects: Objects,
+    pub services: Arc<Services>,
+    pub recorder: Recorder,
+    pub table: PodTable,
+    /// Whom to tell of a sandbox's events.
+    pub sandboxes: Mutex<BTreeMap<String, mpsc::UnboundedSender<Message>>>,
+    /// The images that runs of containers use: by container id, the image's id.
+    pub images_in_use: Mutex<BTreeMap<String, String>>,
+}
+
+impl Shared {
+    pub fn now(&self) -> Time {
+        self.env.now()
+    }
+
+    /// Tells the worker of a sandbox that something has changed there.
+    pub fn nudge(&self, sandbox: &str) {
+        let sandboxes = self.sandboxes.lock().expect("no panic holds it");
+        if let Some(to) = sandboxes.get(sandbox) {
+            let _ = to.send(Message::Runtime);
+        }
+    }
+
+    /// Tells all workers.
+    pub fn nudge_all(&self) {
+        for to in self.sandboxes.lock().expect("no panic holds it").values() {
+            let _ = to.send(Message::Runtime);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Files that change all at once: upstream's AtomicWriter layout.
+//!
+//! ```text
+//! key      -> ..data/key            links that users see
+//! ..data   -> ..2026_11_21_20_28_51.123456
+//! ..2026_… /key                     the files of one version
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs::{self, File as Handle, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use timonier_meta::Time;
+use timonier_pod::volumes::File;
+
+const DATA: &str = "..data";
+const DATA_NEW: &str = "..data_tmp";
+
+/// Writes a version of the files to a directory, unless they are there already. Gives whether
+/// something changed. `group` owns the files and may read them.
+pub(crate) fn write(dir: &Path, files: &[File], group: Option<u32>, now: Time) -> io::Result<bool> {
+    let old = fs::read_link(dir.join(DATA)).ok();
+    if let Some(old) = &old
+        && same(&dir.join(old), files, group)?
+    {
+        return Ok(false);
+    }
+    let version = new_version(dir, now)?;
+    let written = write_version(&version, files, group).and_then(|()| {
+        let new = dir.join(DATA_NEW);
+        match fs::remove_file(&new) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        symlink(version.file_name().expect("made above"), &new)?;
+        fs::rename(new, dir.join(DATA))
+    });
+    if let Err(error) = written {
+        // The old version stays; the half new one must not.
+        let _ = fs::remove_dir_all(&version);
+        return Err(error);
+    }
+    link_names(dir, files)?;
+    if let Some(old) = old {
+        match fs::remove_dir_all(dir.join(old)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(true)
+}
+
+fn new_version(dir: &Path, now: Time) -> io::Result<PathBuf> {
+    let (y, mo, d, h, mi, s) = now.civil();
+    let us = now.0.rem_euclid(1_000_000);
+    for n in 0..100 {
+        let name = format!("..{y:04}_{mo:02}_{d:02}_{h:02}_{mi:02}_{s:02}.{:09}", us * 1000 + n);
+        let path = dir.join(name);
+        match fs::create_dir(&path) {
+            Ok(()) => {
+                fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+                return Ok(path);
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(io::Error::other("no free name for a version of a volume"))
+}
+
+fn mode_of(file: &File, group: Option<u32>) -> u32 {
+    (file.mode & 0o777) | if group.is_some() { 0o440 } else { 0 }
+}
+
+fn write_version(version: &Path, files: &[File], group: Option<u32>) -> io::Result<()> {
+    for file in files {
+        let path = version.join(&file.path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let mut handle = Handle::create_new(&path)?;
+        handle.write_all(&file.data)?;
+        let owner = file.owner.and_then(|o| u32::try_from(o).ok());
+        if owner.is_some() || group.is_some() {
+            chown(&path, owner, group)?;
+        }
+        // After the owner, whose change drops bits; and whatever the umask.
+        handle.set_permissions(Permissions::from_mode(mode_of(file, group)))?;
+    }
+    if let Some(group) = group {
+        give_directories(version, group)?;
+    }
+    Ok(())
+}
+
+fn give_directories(dir: &Path, group: u32) -> io::Result<()> {
+    lchown(dir, None, Some(group))?;
+    fs::set_permissions(dir, Permissions::from_mode(0o2755))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            give_directories(&entry.path(), group)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a version holds exactly these files.
+fn same(version: &Path, files: &[File], group: Option<u32>) -> io::Result<bool> {
+    let mut found = BTreeSet::new();
+    match list(version, version, &mut found) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    }
+    if found.len() != files.len() {
+        return Ok(false);
+    }
+    for file in files {
+        if !found.contains(Path::new(&file.path)) {
+            return Ok(false);
+        }
+        let path = version.join(&file.path);
+        let meta = fs::metadata(&path)?;
+        if meta.len() != file.data.len() as u64
+            || meta.mode() & 0o777 != mode_of(file, group)
+            || fs::read(&path)? != file.data
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn list(root: &Path, dir: &Path, found: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            list(root, &entry.path(), found)?;
+        } else {
+            let path = entry.path();
+            found.insert(path.strip_prefix(root).expect("below it").to_path_buf());
+        }
+    }
+    Ok(())
+}
+
+/// Makes the links that users see, and removes those of keys that are gone.
+fn link_names(dir: &Path, files: &[File]) -> io::Result<()> {
+    let first = |f: &File| f.path.split('/').next().unwrap_or("").to_string();
+    let wanted: BTreeSet<String> = files.iter().map(first).collect();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with("..") && !wanted.contains(&name) && entry.file_type()?.is_symlink() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    for name in wanted {
+        match symlink(Path::new(DATA).join(&name), dir.join(&name)) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, data: &str) -> File {
+        File { path: path.into(), mode: 0o640, data: data.into(), owner: None }
+    }
+
+    #[test]
+    fn versions_replace_each_other_at_once() {
+        let dir = std::env::temp_dir().join(format!("timonier-atomic-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        let now = Time::from_unix(1_795_379_331);
+        let first = [file("a", "1"), file("sub/b", "2")];
+        assert!(write(&dir, &first, None, now).unwrap());
+        assert!(!write(&dir, &first, None, now).unwrap(), "nothing changed");
+        assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "1");
+        assert_eq!(fs::read_to_string(dir.join("sub/b")).unwrap(), "2");
+        assert_eq!(fs::metadata(dir.join("a")).unwrap().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_link(dir.join("a")).unwrap(), Path::new("..data/a"));
+        let version = fs::read_link(dir.join(DATA)).unwrap();
+        assert!(version.to_str().unwrap().starts_with("..2026_11_2"));
+        assert!(write(&dir, &[file("a", "3"), file("c", "4")], None, now).unwrap());
+        assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "3");
+        assert!(!dir.join("sub").exists() && dir.join("c").exists() && !dir.join(version).exists());
+        let names = fs::read_dir(&dir).unwrap().count();
+        assert_eq!(names, 4, "two links, ..data, one version");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}

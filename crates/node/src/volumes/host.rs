@@ -1,0 +1,114 @@
+//! Mounts of the host: in memory for secrets, and their removal.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+/// What volumes need of the host's mount table. Tests stand in where they have no right to mount.
+pub(crate) trait Mounts: Send + Sync + 'static {
+    /// Mounts memory at a directory; `size` in bytes.
+    fn tmpfs(&self, at: &Path, size: Option<i64>) -> io::Result<()>;
+    /// Binds what an open path names to another path.
+    fn bind(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// The mount points at and below a directory, the deepest first.
+    fn below(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    fn unmount(&self, at: &Path) -> io::Result<()>;
+}
+
+/// The kernel's mount table.
+pub(crate) struct Kernel;
+
+impl Mounts for Kernel {
+    fn tmpfs(&self, at: &Path, size: Option<i64>) -> io::Result<()> {
+        let options = match size {
+            Some(size) => format!("mode=0777,size={size}"),
+            None => "mode=0777".into(),
+        };
+        let options = std::ffi::CString::new(options).expect("no NUL in numbers");
+        let flags = MountFlags::NOSUID | MountFlags::NODEV;
+        Ok(mount("tmpfs", at, "tmpfs", flags, Some(options.as_c_str()))?)
+    }
+
+    fn bind(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(rustix::mount::mount_bind(from, to)?)
+    }
+
+    fn below(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let table = fs::read_to_string("/proc/self/mountinfo")?;
+        let points = table.lines().filter_map(|l| l.split(' ').nth(4)).map(unescape);
+        let mut out: Vec<PathBuf> = points.filter(|p| p.starts_with(dir)).collect();
+        // Later mounts lie over earlier ones.
+        out.reverse();
+        out.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
+        Ok(out)
+    }
+
+    fn unmount(&self, at: &Path) -> io::Result<()> {
+        match unmount(at, UnmountFlags::NOFOLLOW) {
+            Ok(()) => Ok(()),
+            // Somebody still has a file open: gone from sight now, and for good with the last.
+            Err(rustix::io::Errno::BUSY) => {
+                Ok(unmount(at, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)?)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// The mount table writes blanks and backslashes as octal numbers.
+fn unescape(text: &str) -> PathBuf {
+    let mut out = Vec::new();
+    let bytes = text.as_bytes();
+    let mut i = 0;
+    while i < bytes.len() {
+        let code = text.get(i + 1..i + 4).and_then(|d| u8::from_str_radix(d, 8).ok());
+        match (bytes[i], code) {
+            (b'\\', Some(c)) => {
+                out.push(c);
+                i += 4;
+            }
+            (c, _) => {
+                out.push(c);
+                i += 1;
+            }
+        }
+    }
+    PathBuf::from(String::from_utf8_lossy(&out).into_owned())
+}
+
+#[cfg(test)]
+pub(crate) mod fake {
+    use super::*;
+
+    /// Mounts nothing; binds by a link.
+    pub struct NoMounts;
+
+    impl Mounts for NoMounts {
+        fn tmpfs(&self, _: &Path, _: Option<i64>) -> io::Result<()> {
+            Ok(())
+        }
+        fn bind(&self, from: &Path, to: &Path) -> io::Result<()> {
+            let real = fs::canonicalize(from)?;
+            let _ = fs::remove_file(to).or_else(|_| fs::remove_dir(to));
+            std::os::unix::fs::symlink(real, to)
+        }
+        fn below(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
+            Ok(Vec::new())
+        }
+        fn unmount(&self, _: &Path) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_in_mount_points() {
+        assert_eq!(unescape("/a\\040b\\134c"), PathBuf::from("/a b\\c"));
+    }
+}

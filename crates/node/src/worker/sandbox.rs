@@ -1,0 +1,116 @@
+//! The pod's sandbox: network, cgroup, namespaces.
+
+use std::sync::Arc;
+
+use timonier_network::{HostPort, PodRequest};
+use timonier_object::Value;
+use timonier_pod::{dns, resources, security, spec};
+use timonier_runtime as rt;
+use timonier_traffic::Protocol;
+
+use super::observe::{IP, POD_UID};
+use crate::shared::Shared;
+
+/// Makes a sandbox; the one it replaces is stopped first. Gives its id.
+pub(super) async fn create(
+    shared: Arc<Shared>,
+    pod: Arc<Value>,
+    attempt: u32,
+    replaces: Option<String>,
+) -> Result<String, String> {
+    if let Some(old) = replaces {
+        match shared.runtime.stop_sandbox(&old).await {
+            Err(e) if !e.is_not_found() => return Err(e.to_string()),
+            _ => {}
+        }
+    }
+    let dir = shared.config.pod_dir(pod.uid());
+    let logs = shared.config.log_dir(pod.namespace(), pod.name(), pod.uid());
+    for dir in [&dir, &logs] {
+        tokio::fs::create_dir_all(dir).await.map_err(|e| format!("{}: {e}", dir.display()))?;
+    }
+    let mut config = config(&shared, &pod, attempt);
+    if !spec::host_network(&pod) {
+        let net = shared.network.attach(request(&pod)).await.map_err(|e| {
+            format!("failed to setup network for sandbox of pod {:?}: {e}", spec::describe(&pod))
+        })?;
+        config.annotations.insert(IP.into(), net.ip.to_string());
+        config.network = rt::Network::Namespace(net.netns_path);
+    }
+    shared.runtime.run_sandbox(config).await.map_err(|e| e.to_string())
+}
+
+/// Stops all sandboxes of a pod and takes its network away.
+pub(super) async fn stop(
+    shared: Arc<Shared>,
+    uid: String,
+    sandboxes: Vec<String>,
+) -> Result<(), String> {
+    for id in sandboxes {
+        match shared.runtime.stop_sandbox(&id).await {
+            Err(e) if !e.is_not_found() => return Err(e.to_string()),
+            _ => {}
+        }
+    }
+    shared.network.detach(&uid).await.map_err(|e| e.to_string())
+}
+
+fn request(pod: &Value) -> PodRequest {
+    let mut host_ports = Vec::new();
+    let containers = spec::init_containers(pod).into_iter().chain(spec::main_containers(pod));
+    for port in containers.flat_map(|c| c.spec.at("ports").items()) {
+        let number = |field: &str| u16::try_from(port.at(field).int_or(0)).unwrap_or(0);
+        let protocol = Protocol::parse(port.at("protocol").str());
+        if let (Some(protocol), true) = (protocol, number("hostPort") > 0) {
+            host_ports.push(HostPort {
+                host_ip: port.at("hostIP").str().parse().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+                protocol,
+                host_port: number("hostPort"),
+                container_port: number("containerPort"),
+            });
+        }
+    }
+    PodRequest {
+        uid: pod.uid().into(),
+        namespace: pod.namespace().into(),
+        name: pod.name().into(),
+        host_ports,
+    }
+}
+
+fn config(shared: &Shared, pod: &Value, attempt: u32) -> rt::SandboxConfig {
+    let mut labels = std::collections::BTreeMap::new();
+    for (key, value) in pod.at("metadata.labels").entries() {
+        labels.insert(key.to_string(), value.str().to_string());
+    }
+    labels.insert("io.kubernetes.pod.name".into(), pod.name().into());
+    labels.insert("io.kubernetes.pod.namespace".into(), pod.namespace().into());
+    labels.insert(POD_UID.into(), pod.uid().into());
+    let host = spec::host_network(pod);
+    let hostname =
+        if host { String::new() } else { dns::hostname(pod, &shared.config.cluster_domain).0 };
+    let pid = if pod.at("spec.hostPID").bool() {
+        rt::PidMode::Host
+    } else if pod.at("spec.shareProcessNamespace").bool() {
+        rt::PidMode::Pod
+    } else {
+        rt::PidMode::Container
+    };
+    let text = |(k, v): (smol_str::SmolStr, smol_str::SmolStr)| (k.to_string(), v.to_string());
+    rt::SandboxConfig {
+        name: pod.name().into(),
+        namespace: pod.namespace().into(),
+        uid: pod.uid().into(),
+        attempt,
+        labels,
+        annotations: std::collections::BTreeMap::new(),
+        hostname,
+        network: rt::Network::Host,
+        pid,
+        host_ipc: pod.at("spec.hostIPC").bool(),
+        sysctls: security::sysctls(pod).into_iter().map(text).collect(),
+        cgroup_parent: format!("{}/{}", shared.config.cgroup_root, resources::pod_cgroup_path(pod)),
+        resources: crate::container::resources(&resources::pod_cgroup(pod, None)),
+        shm_size: 0,
+    }
+}
