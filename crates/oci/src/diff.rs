@@ -191,7 +191,7 @@ impl<W: Write> Walker<W> {
 
     /// The modification time in seconds, cut to the latest allowed one on disk as well.
     fn cut_time(&self, dir: BorrowedFd<'_>, name: &[u8], stat: &rustix::fs::Stat) -> Result<i64> {
-        let mtime = stat.st_mtime as i64;
+        let mtime = stat.st_mtime;
         match self.latest {
             Some(latest) if mtime >= latest => {
                 let time = Timespec { tv_sec: latest, tv_nsec: 0 };

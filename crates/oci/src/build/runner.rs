@@ -25,7 +25,7 @@ pub struct RunStep {
     /// The layers so far, topmost first.
     pub lower_dirs: Vec<PathBuf>,
     /// Takes the changes; becomes the new layer. Mount the overlay with `redirect_dir=off`,
-    /// `metacopy=off` and `index=off`, as `overlay::mount` does.
+    /// `metacopy=off` and `index=off`, as [`crate::overlay::mount`] does.
     pub upper_dir: PathBuf,
     /// overlayfs's scratch directory, on the same filesystem as `upper_dir`.
     pub work_dir: PathBuf,

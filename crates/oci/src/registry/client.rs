@@ -364,7 +364,10 @@ fn is_loopback(host: &str) -> bool {
     if let Ok(address) = host.parse::<std::net::SocketAddr>() {
         return address.ip().is_loopback();
     }
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = match host.rsplit_once(':') {
+        Some((name, _)) if !host.ends_with(']') => name,
+        _ => host,
+    };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback())
 }

@@ -4,6 +4,7 @@ pub mod auth;
 
 mod client;
 mod download;
+mod fetch;
 mod http;
 mod pull;
 mod push;
@@ -11,3 +12,6 @@ mod tls;
 mod token;
 
 pub use auth::{Auth, DockerConfig};
+
+pub(crate) use fetch::fetch;
+pub(crate) use pull::blocking;

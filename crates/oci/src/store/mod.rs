@@ -24,7 +24,7 @@ use crate::digest::Digest;
 use crate::error::{IoContext, Result};
 
 pub(crate) use blobs::{BlobWriter, LooseBlob};
-pub(crate) use layers::chain_id;
+pub(crate) use layers::{LayerInfo, NewLayer, chain_id};
 pub(crate) use lock::Operation;
 pub(crate) use names::NewImage;
 

@@ -34,6 +34,9 @@ impl Default for Limits {
     }
 }
 
+/// A path by its names.
+type Names = Vec<Vec<u8>>;
+
 /// How an archive is unpacked.
 #[derive(Clone, Debug, Default)]
 pub struct Options<'a> {
@@ -103,7 +106,7 @@ struct Unpacker<'a> {
     options: &'a Options<'a>,
     shared: Shared,
     /// The directory of the last member: the next one is mostly in the same.
-    recent: Option<(Vec<Vec<u8>>, Rc<OwnedFd>)>,
+    recent: Option<(Names, Rc<OwnedFd>)>,
     done: Unpacked,
     buffer: Vec<u8>,
 }
@@ -111,7 +114,7 @@ struct Unpacker<'a> {
 struct Shared {
     parents: Vec<OwnedFd>,
     /// Times of directories are set last, because every new name in them changes them.
-    times: Vec<(Vec<Vec<u8>>, (i64, u32))>,
+    times: Vec<(Names, (i64, u32))>,
 }
 
 /// Makes the directories that an archive leaves out.
