@@ -33,7 +33,6 @@ pub struct ApiServer {
     pub(crate) network: Network,
     pub(crate) kubelets: Option<KubeletDialer>,
     pub(crate) metrics: Metrics,
-    pub(crate) documents: crate::endpoints::Documents,
     stop: watch::Sender<bool>,
 }
 
@@ -90,7 +89,6 @@ impl ApiServer {
             authorizer: Box::new(Builtin),
             objects: Objects::default(),
             metrics: Metrics::default(),
-            documents: crate::endpoints::Documents::default(),
             stop: watch::Sender::new(false),
         });
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
@@ -110,7 +108,6 @@ impl ApiServer {
     /// Serves other rows from now on.
     pub fn set_catalogue(&self, catalogue: Arc<Catalogue>) {
         *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
-        self.documents.forget();
     }
 
     /// Ends watches and lets [`ApiServer::serve`] return when the open requests are done.

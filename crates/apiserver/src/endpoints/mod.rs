@@ -12,8 +12,6 @@ use std::sync::Arc;
 use http::{Request, Response};
 use timonier_meta::{ApiError, Reason};
 
-pub use openapi::Documents;
-
 use crate::http::respond::{self, Body};
 use crate::query::Query;
 use crate::request::RequestInfo;

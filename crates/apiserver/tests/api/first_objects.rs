@@ -1,8 +1,8 @@
 //! The server starts and has what every cluster has.
 
-mod common;
 
-use common::{Api, MAPS, config_map};
+
+use crate::common::{Api, MAPS, config_map};
 use timonier_object::Value;
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,24 @@
+//! API transcripts: HTTP in, HTTP out, one file per behaviour.
+
+mod common;
+
+mod authentication;
+mod authorization;
+mod bodies;
+mod client;
+mod delete;
+mod discovery;
+mod events;
+mod first_objects;
+mod forms;
+mod fuzz;
+mod list;
+mod namespaces;
+mod patch;
+mod pods;
+mod proxy;
+mod reviews;
+mod scale;
+mod services;
+mod update;
+mod watch;

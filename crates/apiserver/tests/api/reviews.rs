@@ -1,0 +1,59 @@
+//! Questions that are answered and not stored, and certificate requests.
+
+use timonier_object::{Value, value};
+use timonier_policy::User;
+
+use crate::common::Api;
+
+#[tokio::test(start_paused = true)]
+async fn access_reviews() {
+    let api = Api::start().await;
+    let mut api = api.another(Some(User::service_account("default", "default", "u"))).await;
+    let me = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let ask = value!({ "spec": { "resourceAttributes": { "verb": "list", "resource": "pods", "namespace": "default" } } });
+    let no = api.create(me, ask.clone()).await;
+    assert_eq!(no.at("status").to_string(), r#"{"allowed":false}"#);
+    let path = value!({ "spec": { "nonResourceAttributes": { "verb": "get", "path": "/version" } } });
+    assert!(api.create(me, path).await.at("status.allowed").bool());
+    let message = api.fails("POST", me, &value!({ "spec": {} }), 422).await;
+    assert!(message.contains("exactly one of nonResourceAttributes or resourceAttributes must be specified"), "{message}");
+    // Questions about others are not for everybody.
+    let others = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    assert_eq!(api.call("POST", others, &ask).await.0, 403);
+    let mut master = api.another(Some(crate::common::master())).await;
+    let mut about = ask.clone();
+    about.set("spec.user", "jane");
+    about.set("spec.groups", value!(["system:masters"]));
+    assert!(master.create(others, about.clone()).await.at("status.allowed").bool());
+    let local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews";
+    assert!(master.create(local, about.clone()).await.at("status.allowed").bool());
+    about.set("spec.resourceAttributes.namespace", "other");
+    assert_eq!(master.call("POST", local, &about).await.0, 422);
+    let rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let all = master.create(rules, value!({ "spec": { "namespace": "default" } })).await;
+    assert_eq!(all.at("status.resourceRules").items()[0].at("verbs").to_string(), "[\"*\"]");
+}
+
+#[tokio::test(start_paused = true)]
+async fn certificate_requests_say_who_asks() {
+    let mut api = Api::start().await;
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let request = value!({ "metadata": { "name": "r" }, "spec": { "request": "eA==", "username": "somebody",
+        "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"] } });
+    let made = api.create(path, request).await;
+    assert_eq!(made.at("spec.username").str(), "kubernetes-admin");
+    let mut approved = made.clone();
+    approved.set("spec.username", "x");
+    approved.set("status.conditions", value!([{ "type": "Approved", "status": "True", "reason": "r" }]));
+    let (code, approved) = api.call("PUT", &format!("{path}/r/approval"), &approved).await;
+    assert_eq!(code, 200, "{approved}");
+    assert!(approved.condition_is_true("Approved"));
+    assert_eq!(approved.at("spec.username").str(), "kubernetes-admin");
+    assert!(!approved.at("status.conditions").items()[0].at("lastUpdateTime").is_null());
+    // A signer cannot take an approval back.
+    let status = value!({ "status": { "certificate": "eA==", "conditions": null } });
+    let (code, signed) = api.call("PATCH", &format!("{path}/r/status"), &status).await;
+    assert_eq!(code, 200, "{signed}");
+    assert!(signed.condition_is_true("Approved") && signed.at("status.certificate").str() == "eA==");
+    assert_eq!(api.call("DELETE", &format!("{path}/r"), &Value::Null).await.0, 200);
+}
