@@ -85,12 +85,7 @@ fn list_query(options: &ListOptions) -> ListQuery {
 }
 
 fn write_query(options: &WriteOptions) -> WriteQuery {
-    WriteQuery {
-        dry_run: options.dry_run,
-        field_manager: options.field_manager.to_string(),
-        field_validation: FieldValidation::Ignore,
-        force: false,
-    }
+    WriteQuery { dry_run: options.dry_run, field_validation: FieldValidation::Ignore }
 }
 
 #[async_trait]

@@ -17,6 +17,10 @@ use crate::request::RequestInfo;
 use crate::resource::{self, Incoming};
 use crate::server::{ApiServer, Gauge};
 
+/// Requests under way beside watches and streams, as upstream's limits of reads (400) and writes
+/// (200) together.
+const MAX_IN_FLIGHT: i64 = 600;
+
 /// Answers one request; `peer` is the user of the connection's client certificate. It never
 /// fails: an error is an answer.
 pub async fn handle<B>(
@@ -31,7 +35,12 @@ where
     let _counted = Gauge::enter(&server.metrics.in_flight);
     server.metrics.requests.fetch_add(1, Ordering::Relaxed);
     let encoding = negotiate(request.headers()).map_or(Encoding::Json, |form| form.encoding);
-    let mut response = match answer(server, peer, request).await {
+    let busy = server.metrics.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT;
+    let answered = match busy {
+        true => Err(ApiError::too_many_requests("Too many requests, please try again later.", 1)),
+        false => answer(server, peer, request).await,
+    };
+    let mut response = match answered {
         Ok(response) => response,
         Err(error) => respond::error(&error, encoding),
     };

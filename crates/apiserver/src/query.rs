@@ -217,10 +217,7 @@ pub enum FieldValidation {
 #[derive(Clone, Debug, Default)]
 pub struct WriteQuery {
     pub dry_run: bool,
-    pub field_manager: String,
     pub field_validation: FieldValidation,
-    /// Take over fields of others (server-side apply).
-    pub force: bool,
 }
 
 impl WriteQuery {
@@ -255,13 +252,12 @@ impl WriteQuery {
                 FieldValidation::Warn
             }
         };
+        if q.get("force").is_some() {
+            let text = "may not be specified for non-apply patch";
+            errors.push(FieldError::forbidden(&FieldPath::new("force"), text));
+        }
         invalid_options(kind, &errors)?;
-        Ok(WriteQuery {
-            dry_run,
-            field_manager: manager.to_string(),
-            field_validation,
-            force: q.bool("force"),
-        })
+        Ok(WriteQuery { dry_run, field_validation })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 use smol_str::SmolStr;
-use timonier_meta::{ApiError, GroupResource, GroupVersionResource, names};
+use timonier_meta::{ApiError, names};
 use timonier_policy::{Attributes, User};
 
 use crate::percent;
@@ -122,20 +122,6 @@ impl RequestInfo {
             self.name = name.into();
             self.name_from_selector = true;
         }
-    }
-
-    /// The resource with its group and version.
-    pub fn resource(&self) -> GroupVersionResource {
-        GroupVersionResource {
-            group: self.group.clone(),
-            version: self.version.clone(),
-            resource: self.resource.clone(),
-        }
-    }
-
-    /// The resource with its group.
-    pub fn group_resource(&self) -> GroupResource {
-        GroupResource { group: self.group.clone(), resource: self.resource.clone() }
     }
 
     /// The name in the path; empty where there is none.

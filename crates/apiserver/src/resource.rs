@@ -1,6 +1,7 @@
 //! A request to a resource: verb and subresource decide what happens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -27,6 +28,9 @@ use crate::verbs::{create, delete, deletecollection, get, list, patch, update, w
 use crate::write::{self, Write};
 use crate::{decode, proxy, reviews};
 
+/// A body has this long to arrive.
+const BODY: Duration = Duration::from_secs(60);
+
 /// A request with its body still to be read.
 pub struct Incoming<B> {
     pub request: http::Request<B>,
@@ -48,6 +52,7 @@ where
         return Ok(respond::text(404, "404 page not found\n"));
     };
     allowed(&call)?;
+    deprecations(&call);
     if proxy::is_connect(&call) {
         return proxy::serve(&call, incoming.request, &incoming.query).await;
     }
@@ -61,7 +66,9 @@ where
     match info.verb {
         "get" | "list" | "watch" => read(&call, query, wish).await,
         _ => {
-            let body = body::read(body).await?;
+            let body = tokio::time::timeout(BODY, body::read(body)).await.map_err(|_| {
+                ApiError::new(408, Reason::Timeout, "the body of the request did not come in time")
+            })??;
             let change = Change { call: &call, query, headers: &parts.headers, body: &body };
             let result = change.run(wish).await;
             // What was said counts also where the request failed.
@@ -69,6 +76,17 @@ where
                 answer::finish(&call, respond::error(&error, wish.form.encoding))
             }))
         }
+    }
+}
+
+/// Says of old kinds what is used instead.
+fn deprecations(call: &Call<'_>) {
+    match (call.row.gvr.group.as_str(), call.row.gvr.resource.as_str()) {
+        ("", "endpoints") => {
+            call.warn("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        ("", "componentstatuses") => call.warn("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => {}
     }
 }
 

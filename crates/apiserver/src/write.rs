@@ -93,7 +93,6 @@ async fn checked_and_stored(
 ) -> Result<Option<Object>, ApiError> {
     let call = request.call;
     let mut errors = metadata::validate_update(&new, old);
-    errors.extend(structure::validate(&call.row, &new, Some(old)));
     errors.extend(rules::validate_update(&call.row, &new, old));
     if !errors.is_empty() {
         return Err(call.invalid(write.name, &errors));

@@ -95,7 +95,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(hyper_util::rt::TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(60));
+        .header_read_timeout(Duration::from_secs(180));
     builder
         .http2()
         .timer(hyper_util::rt::TokioTimer::new())

@@ -45,7 +45,6 @@ async fn checked_and_stored(
 ) -> Result<Object, ApiError> {
     let call = request.call;
     let mut errors = metadata::validate_create(&call.row, &object);
-    errors.extend(structure::validate(&call.row, &object, None));
     errors.extend(rules::validate_create(&call.row, &object));
     if !errors.is_empty() {
         return Err(call.invalid(object.name(), &errors));

@@ -129,7 +129,9 @@ impl Token {
             Some(n) if n > 0 => Some(n as u64),
             Some(-1) => None,
             _ => {
-                return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+                return Err(bad(
+                    "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+                ));
             }
         };
         Ok(Token { revision, after: start.trim_end_matches('\0').to_string() })

@@ -9,7 +9,16 @@ use crate::common::{Api, PODS};
 async fn anonymous_requests_reach_health_version_and_discovery_only() {
     let api = Api::start().await;
     let mut nobody = api.another(None).await;
-    for path in ["/healthz", "/livez?verbose", "/readyz/ping", "/version", "/api", "/apis", "/api/v1", "/openapi/v3"] {
+    for path in [
+        "/healthz",
+        "/livez?verbose",
+        "/readyz/ping",
+        "/version",
+        "/api",
+        "/apis",
+        "/api/v1",
+        "/openapi/v3",
+    ] {
         assert_eq!(nobody.raw("GET", path, &[], "").await.0, 200, "{path}");
     }
     assert_eq!(
@@ -21,7 +30,14 @@ async fn anonymous_requests_reach_health_version_and_discovery_only() {
         "forbidden: User \"system:anonymous\" cannot get path \"/metrics\""
     );
     assert_eq!(
-        nobody.fails("DELETE", "/apis/apps/v1/namespaces/default/deployments/x/scale", &Value::Null, 403).await,
+        nobody
+            .fails(
+                "DELETE",
+                "/apis/apps/v1/namespaces/default/deployments/x/scale",
+                &Value::Null,
+                403
+            )
+            .await,
         "deployments.apps \"x\" is forbidden: User \"system:anonymous\" cannot delete resource \"deployments/scale\" in API group \"apps\" in the namespace \"default\""
     );
     // Also of what does not exist nothing is told.

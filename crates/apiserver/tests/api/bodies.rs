@@ -33,7 +33,8 @@ async fn unknown_fields_are_refused_told_or_dropped() {
         let _ = http_body_util::BodyExt::collect(response.into_body()).await;
     }
     let twice = br#"{"metadata":{"name":"a"},"data":{"k":"1","k":"2"}}"#.to_vec();
-    let (code, bytes) = api.raw("POST", &format!("{MAPS}?fieldValidation=Strict"), &[], twice).await;
+    let (code, bytes) =
+        api.raw("POST", &format!("{MAPS}?fieldValidation=Strict"), &[], twice).await;
     let status = json::decode(&bytes).unwrap();
     assert_eq!(code, 400);
     assert_eq!(
@@ -59,14 +60,24 @@ async fn broken_bodies_are_told_apart() {
         assert_eq!(got, code, "{kind} {body}: {bytes:?}");
         assert_eq!(json::decode(&bytes).unwrap().kind(), "Status");
     }
-    let message = api.fails("POST", MAPS, &value!({ "kind": "Pod", "apiVersion": "v1" }), 400).await;
-    assert!(message.starts_with("Pod in version \"v1\" cannot be handled as a ConfigMap"), "{message}");
+    let message =
+        api.fails("POST", MAPS, &value!({ "kind": "Pod", "apiVersion": "v1" }), 400).await;
+    assert!(
+        message.starts_with("Pod in version \"v1\" cannot be handled as a ConfigMap"),
+        "{message}"
+    );
     assert_eq!(
         api.fails("POST", MAPS, &value!({ "kind": "ConfigMap", "apiVersion": "v2" }), 400).await,
         "the API version in the data (v2) does not match the expected API version (v1)"
     );
-    let message = api.fails("POST", MAPS, &value!({ "metadata": { "name": "a" }, "data": "x" }), 400).await;
-    assert!(message.starts_with("ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal"), "{message}");
+    let message =
+        api.fails("POST", MAPS, &value!({ "metadata": { "name": "a" }, "data": "x" }), 400).await;
+    assert!(
+        message.starts_with(
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: json: cannot unmarshal"
+        ),
+        "{message}"
+    );
     let mut other = config_map("a");
     other.set("metadata.namespace", "kube-system");
     assert_eq!(
@@ -112,6 +123,9 @@ async fn invalid_metadata_is_422_with_causes() {
         "ConfigMap \"A_B\" is invalid: metadata.name: Invalid value: \"A_B\": a lowercase RFC 1123 subdomain"
     ));
     let cause = &status.at("details.causes").items()[0];
-    assert_eq!((cause.at("reason").str(), cause.at("field").str()), ("FieldValueInvalid", "metadata.name"));
+    assert_eq!(
+        (cause.at("reason").str(), cause.at("field").str()),
+        ("FieldValueInvalid", "metadata.name")
+    );
     assert_eq!(status.at("details.kind").str(), "ConfigMap");
 }

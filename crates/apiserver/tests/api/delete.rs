@@ -6,7 +6,8 @@ use crate::common::{Api, MAPS, PODS, config_map, pod};
 
 async fn bound_pod(api: &mut Api, name: &str) -> Value {
     api.create(PODS, pod(name)).await;
-    let binding = value!({ "metadata": { "name": name }, "target": { "kind": "Node", "name": "n" } });
+    let binding =
+        value!({ "metadata": { "name": name }, "target": { "kind": "Node", "name": "n" } });
     api.create(&format!("{PODS}/{name}/binding"), binding).await;
     api.get(&format!("{PODS}/{name}")).await
 }
@@ -63,7 +64,8 @@ async fn finalizers_hold_an_object() {
     more.set("metadata.finalizers", value!(["example.com/x", "example.com/y"]));
     let message = api.fails("PUT", &path, &more, 422).await;
     assert!(message.contains("metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted"), "{message}");
-    let (code, last) = api.call("PATCH", &path, &value!({ "metadata": { "finalizers": null } })).await;
+    let (code, last) =
+        api.call("PATCH", &path, &value!({ "metadata": { "finalizers": null } })).await;
     assert_eq!(code, 200);
     assert!(last.revision() > held.revision());
     assert_eq!(api.call("GET", &path, &Value::Null).await.0, 404);
@@ -84,7 +86,9 @@ async fn propagation_is_told_to_the_collector() {
         api.call("PATCH", &path, &value!({ "metadata": { "finalizers": null } })).await;
     }
     api.create(MAPS, config_map("a")).await;
-    let (_, status) = api.call("DELETE", &format!("{MAPS}/a"), &value!({ "propagationPolicy": "Background" })).await;
+    let (_, status) = api
+        .call("DELETE", &format!("{MAPS}/a"), &value!({ "propagationPolicy": "Background" }))
+        .await;
     assert_eq!(status.kind(), "Status");
     let bad = value!({ "propagationPolicy": "x" });
     assert_eq!(
@@ -118,7 +122,8 @@ async fn a_collection_goes_by_selector() {
         map.set("metadata.labels.l", label);
         api.create(MAPS, map).await;
     }
-    let (code, gone) = api.call("DELETE", &format!("{MAPS}?labelSelector=l%3Dx"), &Value::Null).await;
+    let (code, gone) =
+        api.call("DELETE", &format!("{MAPS}?labelSelector=l%3Dx"), &Value::Null).await;
     assert_eq!((code, gone.kind()), (200, "ConfigMapList"));
     assert_eq!(gone.at("items").items().len(), 2);
     let left = api.get(MAPS).await;

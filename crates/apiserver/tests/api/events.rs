@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use timonier_object::{Value, value};
 
-use crate::common::{Api, config, server_with, master};
+use crate::common::{Api, config, master, server_with};
 
 #[tokio::test(start_paused = true)]
 async fn both_groups_show_the_same_events() {
@@ -19,7 +19,8 @@ async fn both_groups_show_the_same_events() {
     assert_eq!((seen.api_version(), seen.at("note").str()), ("events.k8s.io/v1", "it runs"));
     assert_eq!(seen.at("regarding.name").str(), "p");
     assert_eq!(seen.at("deprecatedCount").as_i64(), Some(1));
-    let list = api.get(&format!("{old}?fieldSelector=involvedObject.name%3Dp,reason%3DStarted")).await;
+    let list =
+        api.get(&format!("{old}?fieldSelector=involvedObject.name%3Dp,reason%3DStarted")).await;
     assert_eq!(list.at("items").items().len(), 1);
     let mut watch = api.watch(&format!("{new}?watch=1")).await;
     let added = watch.next().await.unwrap();
@@ -38,12 +39,15 @@ async fn events_go_by_themselves() {
     let store = timonier_store::Store::open(location, options).await.unwrap();
     let mut api = Api::to(server_with(config(), store.clone()).await, Some(master())).await;
     let path = "/api/v1/namespaces/default/events";
-    let event = value!({ "metadata": { "name": "e" }, "involvedObject": { "namespace": "default" } });
+    let event =
+        value!({ "metadata": { "name": "e" }, "involvedObject": { "namespace": "default" } });
     api.create(path, event).await;
     tokio::time::advance(Duration::from_secs(3590)).await;
     store.maintain().await;
+    let mut api = api.another(Some(master())).await;
     assert_eq!(api.call("GET", &format!("{path}/e"), &Value::Null).await.0, 200);
     tokio::time::advance(Duration::from_secs(20)).await;
     store.maintain().await;
+    let mut api = api.another(Some(master())).await;
     assert_eq!(api.call("GET", &format!("{path}/e"), &Value::Null).await.0, 404);
 }

@@ -1,7 +1,5 @@
 //! The server starts and has what every cluster has.
 
-
-
 use crate::common::{Api, MAPS, config_map};
 use timonier_object::Value;
 

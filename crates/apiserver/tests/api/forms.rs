@@ -21,7 +21,8 @@ async fn kubectl_gets_tables() {
     api.create(MAPS, config_map("a")).await;
     let table = as_json(&mut api, MAPS, TABLE).await;
     assert_eq!((table.kind(), table.api_version()), ("Table", "meta.k8s.io/v1"));
-    let columns: Vec<&str> = table.at("columnDefinitions").items().iter().map(|c| c.at("name").str()).collect();
+    let columns: Vec<&str> =
+        table.at("columnDefinitions").items().iter().map(|c| c.at("name").str()).collect();
     assert_eq!(columns, ["Name", "Data", "Age"]);
     let row = &table.at("rows").items()[0];
     assert_eq!(row.at("cells").to_string(), r#"["a",1,"0s"]"#);
@@ -39,7 +40,8 @@ async fn kubectl_gets_tables() {
 async fn metadata_alone() {
     let mut api = Api::start().await;
     let made = api.create(MAPS, config_map("a")).await;
-    let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+    let accept =
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
     let list = as_json(&mut api, MAPS, accept).await;
     assert_eq!(list.kind(), "PartialObjectMetadataList");
     assert_eq!(list.at("items").items()[0].at("metadata"), made.at("metadata"));
@@ -50,7 +52,8 @@ async fn metadata_alone() {
 async fn yaml_and_what_is_not_acceptable() {
     let mut api = Api::start().await;
     let made = api.create(MAPS, config_map("a")).await;
-    let (_, bytes) = api.raw("GET", &format!("{MAPS}/a"), &[("accept", "application/yaml")], "").await;
+    let (_, bytes) =
+        api.raw("GET", &format!("{MAPS}/a"), &[("accept", "application/yaml")], "").await;
     assert_eq!(yaml::decode(std::str::from_utf8(&bytes).unwrap()).unwrap(), made);
     let (code, bytes) = api.raw("GET", MAPS, &[("accept", "text/html")], "").await;
     assert_eq!(code, 406);
@@ -95,7 +98,8 @@ async fn protobuf_bodies_are_read() {
     unknown.extend(&map);
     let mut body = b"k8s\0".to_vec();
     body.extend(&unknown);
-    let headers = [("content-type", "application/vnd.kubernetes.protobuf"), ("accept", "application/json")];
+    let headers =
+        [("content-type", "application/vnd.kubernetes.protobuf"), ("accept", "application/json")];
     let (code, bytes) = api.raw("POST", MAPS, &headers, body).await;
     let made = json::decode(&bytes).unwrap();
     assert_eq!(code, 201, "{made}");
@@ -116,5 +120,8 @@ async fn both_versions_of_one_kind_read_the_same_object() {
     let metric = &other.at("spec.metrics").items()[0];
     assert_eq!(metric.at("resource.target.averageUtilization").as_i64(), Some(50));
     let list = api.get(v1).await;
-    assert_eq!(list.at("items").items()[0].at("spec.targetCPUUtilizationPercentage").as_i64(), Some(50));
+    assert_eq!(
+        list.at("items").items()[0].at("spec.targetCPUUtilizationPercentage").as_i64(),
+        Some(50)
+    );
 }

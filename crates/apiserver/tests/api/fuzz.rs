@@ -38,15 +38,29 @@ async fn spoiled_requests_get_answers() {
     api.create(MAPS, config_map("m")).await;
     let mut noise = Noise(0x1234_5678_9abc_def1);
     let urls = [
-        format!("{PODS}?labelSelector=a%3Db&limit=2"), format!("{PODS}/p/binding"), format!("{MAPS}/m?dryRun=All"),
-        format!("{MAPS}?fieldSelector=metadata.name%3Dm&resourceVersion=0"), "/apis/apps/v1/deployments".to_string(),
-        format!("{PODS}/p/status?fieldValidation=Strict"), format!("{PODS}?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ"),
+        format!("{PODS}?labelSelector=a%3Db&limit=2"),
+        format!("{PODS}/p/binding"),
+        format!("{MAPS}/m?dryRun=All"),
+        format!("{MAPS}?fieldSelector=metadata.name%3Dm&resourceVersion=0"),
+        "/apis/apps/v1/deployments".to_string(),
+        format!("{PODS}/p/status?fieldValidation=Strict"),
+        format!("{PODS}?continue=eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ"),
     ];
     let bodies = [
-        json::encode(&pod("q")), json::encode(&config_map("n")), b"[{\"op\":\"add\",\"path\":\"/data/x\",\"value\":1}]".to_vec(),
-        b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x05\x0a\x03\x0a\x01a".to_vec(), b"metadata:\n  name: y\ndata: {a: b}\n".to_vec(),
+        json::encode(&pod("q")),
+        json::encode(&config_map("n")),
+        b"[{\"op\":\"add\",\"path\":\"/data/x\",\"value\":1}]".to_vec(),
+        b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x05\x0a\x03\x0a\x01a".to_vec(),
+        b"metadata:\n  name: y\ndata: {a: b}\n".to_vec(),
     ];
-    let kinds = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "application/merge-patch+json", "application/json-patch+json", "application/strategic-merge-patch+json"];
+    let kinds = [
+        "application/json",
+        "application/yaml",
+        "application/vnd.kubernetes.protobuf",
+        "application/merge-patch+json",
+        "application/json-patch+json",
+        "application/strategic-merge-patch+json",
+    ];
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
     for round in 0..3_000 {
         let mut url = urls[noise.next(urls.len())].clone().into_bytes();

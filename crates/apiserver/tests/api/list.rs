@@ -32,7 +32,9 @@ async fn pages_see_one_revision() {
     let token = second.at("metadata.continue").str().to_string();
     let last = api.get(&format!("{MAPS}?limit=2&continue={token}")).await;
     assert_eq!(names(&last), ["e"]);
-    assert!(last.at("metadata.continue").is_null() && last.at("metadata.remainingItemCount").is_null());
+    assert!(
+        last.at("metadata.continue").is_null() && last.at("metadata.remainingItemCount").is_null()
+    );
     let exactly = api.get(&format!("{MAPS}?limit=5")).await;
     assert!(exactly.at("metadata.continue").is_null(), "nothing follows");
     assert_eq!(api.call("GET", &format!("{MAPS}?continue=x"), &Value::Null).await.0, 400);
@@ -83,9 +85,13 @@ async fn a_revision_is_the_least_or_the_very_one() {
     ] {
         assert_eq!(names(&api.get(&format!("{MAPS}?{query}")).await), want, "{query}");
     }
-    let (code, status) = api.call("GET", &format!("{MAPS}?resourceVersion=99999"), &Value::Null).await;
+    let (code, status) =
+        api.call("GET", &format!("{MAPS}?resourceVersion=99999"), &Value::Null).await;
     assert_eq!((code, status.at("reason").str()), (504, "Timeout"));
-    assert_eq!(status.at("details.causes").items()[0].at("reason").str(), "ResourceVersionTooLarge");
+    assert_eq!(
+        status.at("details.causes").items()[0].at("reason").str(),
+        "ResourceVersionTooLarge"
+    );
     assert_eq!(api.call("GET", &format!("{MAPS}/a?resourceVersion=0"), &Value::Null).await.0, 200);
     assert_eq!(
         api.fails("GET", &format!("{MAPS}?resourceVersionMatch=Exact"), &Value::Null, 422).await,
@@ -104,7 +110,8 @@ async fn what_is_forgotten_is_expired() {
         let body = value!({ "data": { "k": (i.to_string()) } });
         api.call("PATCH", &format!("{MAPS}/a"), &body).await;
     }
-    let (code, status) = api.call("GET", &format!("{MAPS}?limit=1&continue={token}"), &Value::Null).await;
+    let (code, status) =
+        api.call("GET", &format!("{MAPS}?limit=1&continue={token}"), &Value::Null).await;
     assert_eq!((code, status.at("reason").str()), (410, "Expired"));
     let version = first.resource_version();
     let exact = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact");

@@ -28,7 +28,11 @@ async fn a_namespace_goes_when_it_is_empty() {
     empty.set("spec.finalizers", value!([]));
     let (code, _) = api.call("PUT", "/api/v1/namespaces/a", &empty).await;
     assert_eq!(code, 200);
-    assert_eq!(api.call("GET", "/api/v1/namespaces/a", &Value::Null).await.0, 200, "only finalize ends it");
+    assert_eq!(
+        api.call("GET", "/api/v1/namespaces/a", &Value::Null).await.0,
+        200,
+        "only finalize ends it"
+    );
     let (code, _) = api.call("PUT", "/api/v1/namespaces/a/finalize", &empty).await;
     assert_eq!(code, 200);
     assert_eq!(api.call("GET", "/api/v1/namespaces/a", &Value::Null).await.0, 404);

@@ -18,7 +18,8 @@ async fn the_three_forms() {
     let path = format!("{MAPS}/a");
     let (_, v) = patch(&mut api, &path, "merge-patch+json", r#"{"data":{"k":null,"x":"y"}}"#).await;
     assert_eq!(v.at("data").to_string(), r#"{"x":"y"}"#);
-    let operations = r#"[{"op":"test","path":"/data/x","value":"y"},{"op":"add","path":"/data/z","value":"1"}]"#;
+    let operations =
+        r#"[{"op":"test","path":"/data/x","value":"y"},{"op":"add","path":"/data/z","value":"1"}]"#;
     let (_, v) = patch(&mut api, &path, "json-patch+json", operations).await;
     assert_eq!(v.at("data.z").str(), "1");
     api.create(PODS, pod("p")).await;
@@ -35,9 +36,13 @@ async fn patches_that_do_not_fit() {
     let mut api = Api::start().await;
     let made = api.create(MAPS, config_map("a")).await;
     let path = format!("{MAPS}/a");
-    let (code, status) = patch(&mut api, &path, "json-patch+json", r#"[{"op":"remove","path":"/nothing"}]"#).await;
+    let (code, status) =
+        patch(&mut api, &path, "json-patch+json", r#"[{"op":"remove","path":"/nothing"}]"#).await;
     assert_eq!(code, 422);
-    assert_eq!(status.at("message").str(), "the server rejected our request due to an error in our request");
+    assert_eq!(
+        status.at("message").str(),
+        "the server rejected our request due to an error in our request"
+    );
     for (kind, body, code) in [
         ("json-patch+json", "{}", 400),
         ("json-patch+json", "[", 400),
@@ -52,7 +57,13 @@ async fn patches_that_do_not_fit() {
     }
     let stale = r#"{"metadata":{"resourceVersion":"1"},"data":{"k":"x"}}"#;
     assert_eq!(patch(&mut api, &path, "merge-patch+json", stale).await.0, 409);
-    let unknown = patch(&mut api, &format!("{path}?fieldValidation=Strict"), "merge-patch+json", r#"{"foo":1}"#).await;
+    let unknown = patch(
+        &mut api,
+        &format!("{path}?fieldValidation=Strict"),
+        "merge-patch+json",
+        r#"{"foo":1}"#,
+    )
+    .await;
     assert_eq!(unknown.0, 400);
     assert_eq!(api.get(&path).await, made);
     assert_eq!(patch(&mut api, &format!("{MAPS}/b"), "merge-patch+json", "{}").await.0, 404);
@@ -68,6 +79,7 @@ async fn the_status_is_patched_apart() {
     assert_eq!(code, 200, "{v}");
     assert_eq!(v.at("status.phase").str(), "Running");
     assert!(v.at("spec.hostname").is_null());
-    let (_, v) = api.call("PATCH", &format!("{PODS}/p"), &value!({ "status": { "phase": "Failed" } })).await;
+    let (_, v) =
+        api.call("PATCH", &format!("{PODS}/p"), &value!({ "status": { "phase": "Failed" } })).await;
     assert_eq!(v.at("status.phase").str(), "Running");
 }

@@ -45,7 +45,11 @@ async fn admission_refuses() {
     );
     let mut own = pod("p");
     own.set("spec.priority", 7);
-    assert!(api.fails("POST", PODS, &own, 403).await.contains("the integer value of priority (7) must not be provided in pod spec"));
+    assert!(
+        api.fails("POST", PODS, &own, 403)
+            .await
+            .contains("the integer value of priority (7) must not be provided in pod spec")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +71,10 @@ async fn a_pod_is_bound_once() {
     );
     let by_body = "/api/v1/namespaces/default/bindings";
     assert_eq!(api.call("POST", by_body, &binding("m")).await.0, 409);
-    assert_eq!(api.fails("POST", &path, &binding(""), 422).await, "Binding \"p\" is invalid: target.name: Required value");
+    assert_eq!(
+        api.fails("POST", &path, &binding(""), 422).await,
+        "Binding \"p\" is invalid: target.name: Required value"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,14 +89,19 @@ async fn eviction_asks_the_budgets() {
     let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     let budget = value!({ "metadata": { "name": "x" }, "spec": { "minAvailable": 1, "selector": { "matchLabels": { "a": "b" } } } });
     api.create(budgets, budget).await;
-    let status = |allowed: i64| value!({ "status": { "observedGeneration": 1, "disruptionsAllowed": allowed,
-        "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1 } });
+    let status = |allowed: i64| {
+        value!({ "status": { "observedGeneration": 1, "disruptionsAllowed": allowed,
+        "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1 } })
+    };
     api.call("PATCH", &format!("{budgets}/x/status"), &status(0)).await;
     let eviction = value!({ "metadata": { "name": "p" } });
     let path = format!("{PODS}/p/eviction");
     let (code, refused) = api.call("POST", &path, &eviction).await;
     assert_eq!((code, refused.at("reason").str()), (429, "TooManyRequests"));
-    assert_eq!(refused.at("message").str(), "Cannot evict pod as it would violate the pod's disruption budget.");
+    assert_eq!(
+        refused.at("message").str(),
+        "Cannot evict pod as it would violate the pod's disruption budget."
+    );
     assert_eq!(
         refused.at("details.causes").items()[0].at("message").str(),
         "The disruption budget x needs 1 healthy pods and has 1 currently"
@@ -116,7 +128,10 @@ async fn ephemeral_containers_are_added_and_stay() {
     let mut none = made.clone();
     none.remove("spec.ephemeralContainers");
     let message = api.fails("PUT", &path, &none, 422).await;
-    assert!(message.contains("existing ephemeral containers \"d\" may not be removed"), "{message}");
+    assert!(
+        message.contains("existing ephemeral containers \"d\" may not be removed"),
+        "{message}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,11 @@ use tokio::net::TcpListener;
 
 use crate::common::{Api, PODS, config, master, pod, server_with, store};
 
-fn leaf(ca: &CertifiedIssuer<'static, KeyPair>, name: &str, names: Vec<String>) -> (String, String) {
+fn leaf(
+    ca: &CertifiedIssuer<'static, KeyPair>,
+    name: &str,
+    names: Vec<String>,
+) -> (String, String) {
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     let key = KeyPair::generate().unwrap();
@@ -85,7 +89,10 @@ async fn serve(listener: TcpListener, ca: String, certificate: String, key: Stri
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        provider.clone(),
+    );
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -109,15 +116,23 @@ async fn serve(listener: TcpListener, ca: String, certificate: String, key: Stri
 #[tokio::test]
 async fn logs_come_from_the_kubelet() {
     let mut api = start().await;
-    let (code, text) = api.raw("GET", &format!("{PODS}/p/log?follow=true&tailLines=5&timestamps=true"), &[], "").await;
+    let (code, text) = api
+        .raw("GET", &format!("{PODS}/p/log?follow=true&tailLines=5&timestamps=true"), &[], "")
+        .await;
     assert_eq!(code, 200);
-    assert_eq!(&text[..], b"GET /containerLogs/default/p/c?follow=true&timestamps=true&tailLines=5");
+    assert_eq!(
+        &text[..],
+        b"GET /containerLogs/default/p/c?follow=true&timestamps=true&tailLines=5"
+    );
     assert_eq!(
         api.fails("GET", &format!("{PODS}/p/log?container=x"), &Value::Null, 400).await,
         "container x is not valid for pod p"
     );
     let message = api.fails("GET", &format!("{PODS}/p/log?tailLines=-1"), &Value::Null, 422).await;
-    assert!(message.contains("tailLines: Invalid value: -1: must be greater than or equal to 0"), "{message}");
+    assert!(
+        message.contains("tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        "{message}"
+    );
     assert_eq!(api.call("GET", &format!("{PODS}/x/log"), &Value::Null).await.0, 404);
     let (_, text) = api.raw("GET", "/api/v1/nodes/n/proxy/stats/summary?a=b", &[], "").await;
     assert_eq!(&text[..], b"GET /stats/summary?a=b");
@@ -128,7 +143,12 @@ async fn logs_come_from_the_kubelet() {
 async fn streams_are_tunnelled_in_both_forms() {
     let mut api = start().await;
     let upgrades = [
-        ("POST", "SPDY/3.1", "exec?command=sh&command=-c&stdin=true&stdout=true&container=c", "POST /exec/default/p/c?input=1&output=1&command=sh&command=-c"),
+        (
+            "POST",
+            "SPDY/3.1",
+            "exec?command=sh&command=-c&stdin=true&stdout=true&container=c",
+            "POST /exec/default/p/c?input=1&output=1&command=sh&command=-c",
+        ),
         ("GET", "websocket", "attach?stderr=1&tty=0", "GET /attach/default/p/c?error=1"),
         ("GET", "websocket", "portforward?ports=80", "GET /portForward/default/p?port=80"),
     ];
@@ -166,12 +186,16 @@ async fn pods_and_services_are_reached_over_http() {
                 let told = format!("{told} {}", String::from_utf8_lossy(&body));
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(told))))
             });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     let status = value!({ "status": { "phase": "Running", "podIP": "127.0.0.1" } });
     api.call("PATCH", &format!("{PODS}/p/status"), &status).await;
-    let (code, text) = api.raw("POST", &format!("{PODS}/p:{port}/proxy/a%20b?c=d"), &[], "body").await;
+    let (code, text) =
+        api.raw("POST", &format!("{PODS}/p:{port}/proxy/a%20b?c=d"), &[], "body").await;
     assert_eq!((code, &text[..]), (200, &b"POST /a%20b?c=d body"[..]));
     assert_eq!(api.raw("GET", &format!("{PODS}/p:{port}/proxy"), &[], "").await.0, 301);
     let services = "/api/v1/namespaces/default/services";

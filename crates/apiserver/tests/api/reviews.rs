@@ -13,10 +13,16 @@ async fn access_reviews() {
     let ask = value!({ "spec": { "resourceAttributes": { "verb": "list", "resource": "pods", "namespace": "default" } } });
     let no = api.create(me, ask.clone()).await;
     assert_eq!(no.at("status").to_string(), r#"{"allowed":false}"#);
-    let path = value!({ "spec": { "nonResourceAttributes": { "verb": "get", "path": "/version" } } });
+    let path =
+        value!({ "spec": { "nonResourceAttributes": { "verb": "get", "path": "/version" } } });
     assert!(api.create(me, path).await.at("status.allowed").bool());
     let message = api.fails("POST", me, &value!({ "spec": {} }), 422).await;
-    assert!(message.contains("exactly one of nonResourceAttributes or resourceAttributes must be specified"), "{message}");
+    assert!(
+        message.contains(
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        ),
+        "{message}"
+    );
     // Questions about others are not for everybody.
     let others = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
     assert_eq!(api.call("POST", others, &ask).await.0, 403);
@@ -44,7 +50,10 @@ async fn certificate_requests_say_who_asks() {
     assert_eq!(made.at("spec.username").str(), "kubernetes-admin");
     let mut approved = made.clone();
     approved.set("spec.username", "x");
-    approved.set("status.conditions", value!([{ "type": "Approved", "status": "True", "reason": "r" }]));
+    approved.set(
+        "status.conditions",
+        value!([{ "type": "Approved", "status": "True", "reason": "r" }]),
+    );
     let (code, approved) = api.call("PUT", &format!("{path}/r/approval"), &approved).await;
     assert_eq!(code, 200, "{approved}");
     assert!(approved.condition_is_true("Approved"));
@@ -54,6 +63,8 @@ async fn certificate_requests_say_who_asks() {
     let status = value!({ "status": { "certificate": "eA==", "conditions": null } });
     let (code, signed) = api.call("PATCH", &format!("{path}/r/status"), &status).await;
     assert_eq!(code, 200, "{signed}");
-    assert!(signed.condition_is_true("Approved") && signed.at("status.certificate").str() == "eA==");
+    assert!(
+        signed.condition_is_true("Approved") && signed.at("status.certificate").str() == "eA=="
+    );
     assert_eq!(api.call("DELETE", &format!("{path}/r"), &Value::Null).await.0, 200);
 }

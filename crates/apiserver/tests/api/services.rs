@@ -2,7 +2,7 @@
 
 use timonier_object::{Value, value};
 
-use crate::common::{Api, config, server_with, store, master};
+use crate::common::{Api, config, master, server_with, store};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
@@ -24,16 +24,28 @@ async fn addresses_are_handed_out_and_given_back() {
     assert_eq!(made.at("spec.ipFamilies").to_string(), "[\"IPv4\"]");
     assert_eq!(
         api.fails("POST", SERVICES, &service("b", value!({ "clusterIP": (&ip) })), 422).await,
-        format!("Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"{ip}\"]: failed to allocate IP {ip}: provided IP is already allocated")
+        format!(
+            "Service \"b\" is invalid: spec.clusterIPs: Invalid value: [\"{ip}\"]: failed to allocate IP {ip}: provided IP is already allocated"
+        )
     );
     let outside = service("b", value!({ "clusterIP": "192.168.0.1" }));
-    assert!(api.fails("POST", SERVICES, &outside, 422).await.contains("The range of valid IPs is 10.96.0.0/16"));
+    assert!(
+        api.fails("POST", SERVICES, &outside, 422)
+            .await
+            .contains("The range of valid IPs is 10.96.0.0/16")
+    );
     let dns = api.create(SERVICES, service("dns", value!({ "clusterIP": "10.96.0.10" }))).await;
     assert_eq!(dns.at("spec.clusterIP").str(), "10.96.0.10");
     api.call("DELETE", &format!("{SERVICES}/a"), &Value::Null).await;
     api.create(SERVICES, service("b", value!({ "clusterIP": (&ip) }))).await;
     // An update that leaves the address out keeps it.
-    let (code, same) = api.call("PUT", &format!("{SERVICES}/b"), &service("b", value!({ "sessionAffinity": "ClientIP" }))).await;
+    let (code, same) = api
+        .call(
+            "PUT",
+            &format!("{SERVICES}/b"),
+            &service("b", value!({ "sessionAffinity": "ClientIP" })),
+        )
+        .await;
     assert_eq!((code, same.at("spec.clusterIP").str()), (200, ip.as_str()));
 }
 
@@ -47,8 +59,13 @@ async fn some_services_have_no_address() {
     let external = api.create(SERVICES, external).await;
     assert!(external.at("spec.clusterIP").is_empty() && external.at("spec.ipFamilies").is_empty());
     let dual = service("d", value!({ "ipFamilyPolicy": "RequireDualStack" }));
-    assert!(api.fails("POST", SERVICES, &dual, 422).await.contains("this cluster is not configured for dual-stack services"));
-    let dual = api.create(SERVICES, service("d", value!({ "ipFamilyPolicy": "PreferDualStack" }))).await;
+    assert!(
+        api.fails("POST", SERVICES, &dual, 422)
+            .await
+            .contains("this cluster is not configured for dual-stack services")
+    );
+    let dual =
+        api.create(SERVICES, service("d", value!({ "ipFamilyPolicy": "PreferDualStack" }))).await;
     assert_eq!(dual.at("spec.ipFamilies").to_string(), "[\"IPv4\"]");
 }
 
@@ -63,20 +80,32 @@ async fn node_ports_are_unique_and_follow_the_type() {
     };
     assert_eq!(
         api.fails("POST", SERVICES, &with(port), 422).await,
-        format!("Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is already allocated")
+        format!(
+            "Service \"b\" is invalid: spec.ports[0].nodePort: Invalid value: {port}: provided port is already allocated"
+        )
     );
-    assert!(api.fails("POST", SERVICES, &with(80), 422).await.contains("The range of valid ports is 30000-32767"));
+    assert!(
+        api.fails("POST", SERVICES, &with(80), 422)
+            .await
+            .contains("The range of valid ports is 30000-32767")
+    );
     // The failed attempts kept nothing.
     let addresses = api.get("/apis/networking.k8s.io/v1/ipaddresses").await;
     assert_eq!(addresses.at("items").items().len(), 2);
-    let (_, plain) = api.call("PATCH", &format!("{SERVICES}/a"), &value!({ "spec": { "type": "ClusterIP" } })).await;
+    let (_, plain) = api
+        .call("PATCH", &format!("{SERVICES}/a"), &value!({ "spec": { "type": "ClusterIP" } }))
+        .await;
     assert!(plain.at("spec.ports").items()[0].at("nodePort").is_null());
     assert_eq!(plain.at("spec.clusterIP"), a.at("spec.clusterIP"));
     api.create(SERVICES, with(port)).await;
-    let udp = service("c", value!({ "type": "NodePort", "ports": [
-        { "name": "t", "port": 53, "nodePort": 30053 }, { "name": "u", "port": 53, "protocol": "UDP", "nodePort": 30053 }] }));
+    let udp = service(
+        "c",
+        value!({ "type": "NodePort", "ports": [
+        { "name": "t", "port": 53, "nodePort": 30053 }, { "name": "u", "port": 53, "protocol": "UDP", "nodePort": 30053 }] }),
+    );
     api.create(SERVICES, udp).await;
-    let balancer = service("l", value!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local" }));
+    let balancer =
+        service("l", value!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local" }));
     let balancer = api.create(SERVICES, balancer).await;
     assert!(balancer.at("spec.healthCheckNodePort").as_i64().unwrap() >= 30000);
 }
@@ -91,8 +120,11 @@ async fn what_no_service_uses_is_free_again_after_a_crash() {
     store.delete("/registry/core/services/default/a", timonier_store::Expect::Any).await.unwrap();
     let mut api = Api::to(server_with(config(), store.clone()).await, Some(master())).await;
     let port = made.at("spec.ports").items()[0].at("nodePort").clone();
-    let same = service("b", value!({ "type": "NodePort", "clusterIP": (made.at("spec.clusterIP")),
-        "ports": [{ "port": 80, "nodePort": (port) }] }));
+    let same = service(
+        "b",
+        value!({ "type": "NodePort", "clusterIP": (made.at("spec.clusterIP")),
+        "ports": [{ "port": 80, "nodePort": (port) }] }),
+    );
     api.create(SERVICES, same).await;
     let mut again = Api::to(server_with(config(), store).await, Some(master())).await;
     let kept = again.get("/apis/networking.k8s.io/v1/ipaddresses").await;

@@ -85,7 +85,10 @@ async fn names_are_those_of_the_url() {
         api.fails("PUT", &format!("{MAPS}/b"), &config_map("b"), 404).await,
         "configmaps \"b\" not found"
     );
-    assert_eq!(api.fails("POST", MAPS, &config_map("a"), 409).await, "configmaps \"a\" already exists");
+    assert_eq!(
+        api.fails("POST", MAPS, &config_map("a"), 409).await,
+        "configmaps \"a\" already exists"
+    );
 }
 
 #[tokio::test(start_paused = true)]

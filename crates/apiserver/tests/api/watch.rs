@@ -48,7 +48,9 @@ async fn without_a_revision_it_starts_with_what_is_there() {
         assert!(quiet(&mut watch).await);
     }
     let now = api.get(MAPS).await.resource_version().to_string();
-    let quiet_query = format!("{MAPS}?watch=1&resourceVersion={now}&sendInitialEvents=false&resourceVersionMatch=NotOlderThan");
+    let quiet_query = format!(
+        "{MAPS}?watch=1&resourceVersion={now}&sendInitialEvents=false&resourceVersionMatch=NotOlderThan"
+    );
     assert!(quiet(&mut api.watch(&quiet_query).await).await);
 }
 
@@ -57,12 +59,16 @@ async fn a_watch_list_ends_its_beginning_with_a_bookmark() {
     let mut api = Api::start().await;
     api.create(MAPS, config_map("a")).await;
     api.create(MAPS, config_map("b")).await;
-    let list = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let list =
+        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
     let mut watch = api.watch(&format!("{MAPS}?{list}")).await;
     assert_eq!(watch.event().await, event("ADDED", "a"));
     assert_eq!(watch.event().await, event("ADDED", "b"));
     let bookmark = watch.next().await.unwrap();
-    assert_eq!((bookmark.at("type").str(), bookmark.at("object.kind").str()), ("BOOKMARK", "ConfigMap"));
+    assert_eq!(
+        (bookmark.at("type").str(), bookmark.at("object.kind").str()),
+        ("BOOKMARK", "ConfigMap")
+    );
     assert_eq!(bookmark.at("object").annotation("k8s.io/initial-events-end"), Some("true"));
     assert_eq!(bookmark.at("object").resource_version(), api.get(MAPS).await.resource_version());
     api.create(MAPS, config_map("c")).await;
@@ -77,7 +83,8 @@ async fn a_watch_list_ends_its_beginning_with_a_bookmark() {
 async fn quiet_watches_get_bookmarks() {
     let mut api = Api::start().await;
     let now = api.get(MAPS).await.resource_version().to_string();
-    let mut watch = api.watch(&format!("{MAPS}?watch=1&resourceVersion={now}&allowWatchBookmarks=true")).await;
+    let mut watch =
+        api.watch(&format!("{MAPS}?watch=1&resourceVersion={now}&allowWatchBookmarks=true")).await;
     // Something happens elsewhere.
     api.account("default").await;
     let bookmark = watch.next().await.unwrap();
@@ -112,7 +119,8 @@ async fn one_object_is_watched_by_name() {
     api.create(MAPS, config_map("a")).await;
     api.create(MAPS, config_map("b")).await;
     assert_eq!(watch.event().await, event("ADDED", "b"));
-    let mut old_form = api.watch(&format!("/api/v1/watch/namespaces/default/configmaps?{query}")).await;
+    let mut old_form =
+        api.watch(&format!("/api/v1/watch/namespaces/default/configmaps?{query}")).await;
     assert_eq!(old_form.event().await, event("ADDED", "b"));
 }
 
