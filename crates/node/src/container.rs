@@ -119,7 +119,7 @@ fn labels(pod: &Value, name: &str) -> BTreeMap<String, String> {
 /// The full name of the image, as containerd shows it.
 fn shown_image(stated: &str, image: &Image) -> String {
     match timonier_oci::Reference::parse(stated) {
-        Ok(reference) => reference.name(),
+        Ok(reference) => reference.to_string(),
         Err(_) => image.repo_tags.first().cloned().unwrap_or_else(|| stated.to_string()),
     }
 }

@@ -36,6 +36,10 @@ mod seams;
 mod services;
 mod shared;
 mod starter;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod volumes;
 mod watching;

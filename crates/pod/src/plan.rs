@@ -258,7 +258,8 @@ impl Planner<'_> {
                 continue;
             }
             let Some(c) = spec::container(self.pod, &run.name) else { continue };
-            let started = run.started_at.unwrap_or(run.created_at);
+            // A clock that was put back must not put off the probes.
+            let started = run.started_at.unwrap_or(run.created_at).min(self.now);
             let status = api_status(self.pod, c.role, c.name());
             let known = bare_id(status.at("containerID").str()) == run.id;
             let probes = if known {
