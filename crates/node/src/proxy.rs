@@ -10,6 +10,7 @@
 //! everything, so whatever happened to the kernel's tables is put right.
 
 mod health;
+mod overlay;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use health::HealthChecks;
+
+pub use overlay::run_overlay;
 
 /// The pause after a transaction that failed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -91,7 +94,8 @@ impl ServiceProxy {
                 self.report(marks, Some(start.elapsed()));
                 flush(stale);
                 health.set(proxy.health_checks());
-                let Some(next) = self.next(&mut notices, &mut proxy).await else { break };
+                let next = self.next(&mut notices, &mut proxy, &mut health).await;
+                let Some(next) = next else { break };
                 (changes, marks, start) = next;
                 whole = false;
             }
@@ -120,6 +124,7 @@ impl ServiceProxy {
         &self,
         notices: &mut Subscription,
         proxy: &mut Proxy,
+        health: &mut HealthChecks,
     ) -> Option<(Changes, Marks, Instant)> {
         loop {
             let mut new = notices.recv().await;
@@ -141,6 +146,8 @@ impl ServiceProxy {
             if !changes.is_empty() {
                 return Some((changes, marks, start));
             }
+            // A change that the kernel need not know of may still be one of health.
+            health.set(proxy.health_checks());
             self.report(marks, None);
         }
     }

@@ -77,6 +77,8 @@ pub(crate) struct Compiled {
     pub cluster_ips: BTreeSet<IpAddr>,
     /// This node's endpoints.
     pub hairpins: BTreeSet<IpAddr>,
+    /// Those of them that take traffic, where a policy says local.
+    pub local: BTreeSet<IpAddr>,
 }
 
 /// Compiles a Service. `before` is what it was compiled to last; endpoints that stay keep their
@@ -99,6 +101,7 @@ pub(crate) fn compile(
     compiled.cluster_ips.extend(cluster_ips());
     for port in &service.ports {
         let selected = select(service, port, slices, node);
+        compiled.local.extend(selected.local.iter().map(|b| b.address));
         let mut old = before.into_iter().flat_map(|c| &c.frontends).filter(|(f, _)| {
             f.protocol == port.protocol && (f.port == port.port || f.port == port.node_port)
         });

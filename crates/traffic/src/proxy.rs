@@ -151,13 +151,10 @@ impl Proxy {
                 continue;
             };
             if service.health_check_node_port != 0 {
-                let here: BTreeSet<IpAddr> = entry
-                    .compiled
-                    .frontends
-                    .values()
-                    .flat_map(|r| r.local.iter().map(|b| b.address))
-                    .collect();
-                checks.insert(service.health_check_node_port, (key.clone(), here.len()));
+                checks.insert(
+                    service.health_check_node_port,
+                    (key.clone(), entry.compiled.local.len()),
+                );
             }
         }
         checks

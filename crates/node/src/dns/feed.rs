@@ -25,7 +25,8 @@ pub async fn run(caches: &Arc<Caches>, names: &Names) {
                 .all(|resource| world.table(resource).synced().is_some());
             if listed {
                 // What changes until here is in the world already; its notices repeat it.
-                *names.write() = everything(&names.read().zone().clone(), &world);
+                let zone = names.read().zone().clone();
+                *names.write() = everything(&zone, &world);
                 names.ready.store(true, Ordering::Release);
                 complete = true;
             }
