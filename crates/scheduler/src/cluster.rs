@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 
 use smol_str::SmolStr;
 use timonier_meta::{ObjectKey, Selector};
+use timonier_object::Value;
 
-use crate::facts::{HostPort, Labels, NodeFacts, PodFacts, Resources};
+use crate::facts::{HostPort, Labels, NodeAffinity, NodeFacts, PodFacts, Resources};
 
 /// A node and what is on it.
 #[derive(Clone, Debug)]
@@ -87,6 +88,34 @@ pub struct Cluster {
     workloads: BTreeMap<(SmolStr, Workload), BTreeMap<SmolStr, Selector>>,
     budgets: BTreeMap<SmolStr, BTreeMap<SmolStr, Budget>>,
     namespaces: BTreeMap<SmolStr, Labels>,
+    claims: BTreeMap<ObjectKey, Claim>,
+    /// The nodes that the volumes can be used on.
+    volumes: BTreeMap<SmolStr, NodeAffinity>,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    pub bound: bool,
+    /// Its volume is gone.
+    pub lost: bool,
+    pub deleting: bool,
+    /// Empty while it has none.
+    pub volume: SmolStr,
+}
+
+impl Claim {
+    /// Reads a claim.
+    pub fn read(claim: &Value) -> Self {
+        let phase = claim.at("status.phase").str();
+        let volume = claim.at("spec.volumeName").smol();
+        Claim {
+            bound: phase == "Bound" && !volume.is_empty(),
+            lost: phase == "Lost",
+            deleting: claim.is_deleting(),
+            volume,
+        }
+    }
 }
 
 /// A PodDisruptionBudget.
@@ -139,6 +168,34 @@ impl Cluster {
         kind: Workload,
     ) -> impl Iterator<Item = (&SmolStr, &Selector)> {
         self.workloads.get(&(namespace.into(), kind)).into_iter().flatten()
+    }
+
+    /// A claim.
+    pub fn claim(&self, key: &ObjectKey) -> Option<&Claim> {
+        self.claims.get(key)
+    }
+
+    /// Takes up a claim; `None` forgets it. Whether it is different now.
+    pub fn put_claim(&mut self, key: &ObjectKey, claim: Option<Claim>) -> bool {
+        let old = match claim.clone() {
+            Some(claim) => self.claims.insert(key.clone(), claim),
+            None => self.claims.remove(key),
+        };
+        old != claim
+    }
+
+    /// What a volume demands of nodes; `None` where it does not exist.
+    pub fn volume(&self, name: &str) -> Option<&NodeAffinity> {
+        self.volumes.get(name)
+    }
+
+    /// Takes up a volume; `None` forgets it. Whether it is different now.
+    pub fn put_volume(&mut self, name: &str, demands: Option<NodeAffinity>) -> bool {
+        let old = match demands.clone() {
+            Some(demands) => self.volumes.insert(name.into(), demands),
+            None => self.volumes.remove(name),
+        };
+        old != demands
     }
 
     /// The disruption budgets of a namespace, by name.

@@ -132,7 +132,7 @@ impl Framework {
         let mut names: Option<BTreeSet<SmolStr>> = None;
         let mut narrowed_by = Vec::new();
         for plugin in &self.plugins {
-            match plugin.narrow(pod) {
+            match plugin.narrow(pod, cluster) {
                 Ok(None) => {}
                 Ok(Some(set)) => {
                     narrowed_by.push(plugin.name());

@@ -17,8 +17,9 @@
 //!   it is never tried more often than its back-off allows.
 //! - The same changes and the same seed give the same decisions.
 //!
-//! Deliberately absent: I/O, clocks, threads; volumes that bind late, resource claims, extenders
-//! and profiles.
+//! Deliberately absent: I/O, clocks, threads; volumes that bind only when their pod has a
+//! node (`WaitForFirstConsumer`: such a pod waits as if they were to be bound at once), resource
+//! claims, extenders and profiles.
 #![no_std]
 extern crate alloc;
 
@@ -32,7 +33,7 @@ mod queue;
 mod scheduler;
 mod writes;
 
-pub use cluster::{Budget, Cluster, NodeState, Workload};
+pub use cluster::{Budget, Claim, Cluster, NodeState, Workload};
 pub use cycle::{Diagnosis, Framework, Placement};
 pub use plugin::{Filter, Happening, MAX_SCORE, Plugin, Verdict, normalize};
 pub use preemption::{Preemption, preempt};

@@ -7,6 +7,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use smol_str::SmolStr;
+use timonier_meta::ObjectKey;
 
 use crate::cluster::{Cluster, NodeState};
 use crate::facts::{Labels, NodeFacts, PodFacts};
@@ -21,7 +22,11 @@ pub trait Plugin: Send + Sync {
 
     /// The only nodes that come into question; `None` is all of them. The error is a message for
     /// a pod that no node can suit.
-    fn narrow(&self, _pod: &PodFacts) -> Result<Option<BTreeSet<SmolStr>>, SmolStr> {
+    fn narrow(
+        &self,
+        _pod: &PodFacts,
+        _cluster: &Cluster,
+    ) -> Result<Option<BTreeSet<SmolStr>>, SmolStr> {
         Ok(None)
     }
 
@@ -109,6 +114,10 @@ pub enum Happening<'a> {
     PodGone(&'a PodFacts),
     /// A namespace's labels are new.
     NamespaceLabels(&'a str, &'a Labels),
+    /// A claim is new or changed.
+    Claim(&'a ObjectKey),
+    /// A volume is new or changed.
+    Volume(&'a str),
 }
 
 impl<'a> Happening<'a> {

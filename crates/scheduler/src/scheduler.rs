@@ -10,16 +10,16 @@ use alloc::vec::Vec;
 
 use smol_str::SmolStr;
 use timonier_meta::gvk::resources::{
-    NAMESPACES, NODES, PODDISRUPTIONBUDGETS, PODS, REPLICASETS, REPLICATIONCONTROLLERS, SERVICES,
-    STATEFULSETS,
+    NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODDISRUPTIONBUDGETS, PODS,
+    REPLICASETS, REPLICATIONCONTROLLERS, SERVICES, STATEFULSETS,
 };
 use timonier_meta::{ApiError, GroupVersionResource, ObjectKey, Selector, Time};
 use timonier_object::{Value, label_selector};
 use timonier_reconcile::{Change, Reason, Write};
 
-use crate::cluster::{Budget, Cluster, Workload};
+use crate::cluster::{Budget, Claim, Cluster, Workload};
 use crate::cycle::{Diagnosis, Framework};
-use crate::facts::{Labels, NodeFacts, PodFacts};
+use crate::facts::{Labels, NodeAffinity, NodeFacts, PodFacts};
 use crate::plugin::Happening;
 use crate::queue::{Entry, Queue};
 use crate::{plugins, preemption, writes};
@@ -90,7 +90,7 @@ impl Scheduler {
     }
 
     /// The resources whose changes the scheduler wants to know.
-    pub fn watches() -> [GroupVersionResource; 8] {
+    pub fn watches() -> [GroupVersionResource; 10] {
         [
             NODES,
             PODS,
@@ -100,6 +100,8 @@ impl Scheduler {
             REPLICASETS,
             STATEFULSETS,
             PODDISRUPTIONBUDGETS,
+            PERSISTENTVOLUMECLAIMS,
+            PERSISTENTVOLUMES,
         ]
     }
 
@@ -120,6 +122,16 @@ impl Scheduler {
         } else if change.is(&PODDISRUPTIONBUDGETS) {
             let budget = change.new.as_ref().map(|b| read_budget(b));
             self.cluster.put_budget(&change.key, budget);
+        } else if change.is(&PERSISTENTVOLUMECLAIMS) {
+            let claim = change.new.as_ref().map(|c| Claim::read(c));
+            if self.cluster.put_claim(&change.key, claim) {
+                self.wake(&Happening::Claim(&change.key), now);
+            }
+        } else if change.is(&PERSISTENTVOLUMES) {
+            let demands = change.new.as_ref().map(|v| NodeAffinity::of_volume(v));
+            if self.cluster.put_volume(&change.key.name, demands) {
+                self.wake(&Happening::Volume(&change.key.name), now);
+            }
         } else if let Some((kind, read)) = workload(change) {
             self.cluster.put_selector(kind, &change.key, change.new.as_ref().and_then(|w| read(w)));
         }

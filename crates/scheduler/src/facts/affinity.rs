@@ -55,6 +55,16 @@ impl NodeAffinity {
         }
     }
 
+    /// What a PersistentVolume demands of the nodes that use it.
+    pub fn of_volume(volume: &Value) -> Self {
+        let required = volume.at("spec.nodeAffinity.required");
+        let terms = required.at("nodeSelectorTerms").items().iter().map(NodeTerm::read);
+        NodeAffinity {
+            required: (!required.is_null()).then(|| terms.collect()),
+            ..NodeAffinity::default()
+        }
+    }
+
     /// Whether nothing is demanded.
     pub fn demands_nothing(&self) -> bool {
         self.selector.is_everything() && self.required.is_none()

@@ -8,6 +8,6 @@ mod tolerations;
 
 pub use affinity::{NodeAffinity, NodeTerm, PodTerm, Weighted};
 pub use node::{Labels, NodeFacts, Taint};
-pub use pod::{HostPort, Inclusion, PodFacts, SpreadConstraint};
+pub use pod::{ClaimUse, HostPort, Inclusion, PodFacts, SpreadConstraint};
 pub use resources::Resources;
 pub use tolerations::{Effect, Toleration, tolerated, untolerated};

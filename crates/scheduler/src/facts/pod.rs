@@ -39,11 +39,21 @@ pub struct PodFacts {
     pub node_affinity: NodeAffinity,
     /// The images of all containers, with a tag.
     pub images: Vec<SmolStr>,
+    /// The claims of its volumes.
+    pub claims: Vec<ClaimUse>,
     pub spread: Vec<SpreadConstraint>,
     pub affinity: Vec<PodTerm>,
     pub preferred_affinity: Vec<Weighted<PodTerm>>,
     pub anti_affinity: Vec<PodTerm>,
     pub preferred_anti_affinity: Vec<Weighted<PodTerm>>,
+}
+
+/// A PersistentVolumeClaim that a pod uses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClaimUse {
+    pub name: SmolStr,
+    /// Made for this pod by a controller.
+    pub ephemeral: bool,
 }
 
 /// A port of the node that a container asks for.
@@ -116,6 +126,7 @@ impl PodFacts {
             tolerations: Toleration::read_all(spec.at("tolerations")),
             node_affinity: NodeAffinity::read(spec),
             images: inits.iter().chain(containers).map(|c| tagged(c.at("image").str())).collect(),
+            claims: claims(pod),
             spread: spread.iter().map(|c| SpreadConstraint::read(c, pod)).collect(),
             affinity,
             preferred_affinity,
@@ -156,6 +167,19 @@ impl SpreadConstraint {
             },
         }
     }
+}
+
+fn claims(pod: &Value) -> Vec<ClaimUse> {
+    let claim = |volume: &Value| {
+        let named = volume.at("persistentVolumeClaim.claimName");
+        if !named.is_empty() {
+            return Some(ClaimUse { name: named.smol(), ephemeral: false });
+        }
+        let name = alloc::format!("{}-{}", pod.name(), volume.at("name").str());
+        let ephemeral = !volume.at("ephemeral").is_null();
+        ephemeral.then(|| ClaimUse { name: name.into(), ephemeral })
+    };
+    pod.at("spec.volumes").items().iter().filter_map(claim).collect()
 }
 
 /// The ports of the node that a pod's containers ask for. With the host's network every port is

@@ -12,6 +12,7 @@ pub(crate) mod pod_topology_spread;
 mod taint_toleration;
 #[cfg(test)]
 pub(crate) mod testing;
+mod volume_binding;
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -28,6 +29,7 @@ pub fn default() -> Vec<Box<dyn Plugin>> {
         Box::new(node_affinity::NodeAffinity),
         Box::new(node_ports::NodePorts),
         Box::new(node_resources_fit::NodeResourcesFit),
+        Box::new(volume_binding::VolumeBinding),
         Box::new(pod_topology_spread::PodTopologySpread),
         Box::new(inter_pod_affinity::InterPodAffinity),
         Box::new(balanced_allocation::BalancedAllocation),

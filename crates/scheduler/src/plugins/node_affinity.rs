@@ -19,7 +19,7 @@ impl Plugin for NodeAffinity {
         "NodeAffinity"
     }
 
-    fn narrow(&self, pod: &PodFacts) -> Result<Option<BTreeSet<SmolStr>>, SmolStr> {
+    fn narrow(&self, pod: &PodFacts, _: &Cluster) -> Result<Option<BTreeSet<SmolStr>>, SmolStr> {
         match pod.node_affinity.names() {
             Some(names) if names.is_empty() => {
                 Err(SmolStr::new_static("pod affinity terms conflict"))

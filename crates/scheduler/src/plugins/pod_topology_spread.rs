@@ -63,7 +63,7 @@ impl Plugin for PodTopologySpread {
             Happening::PodChanged { old, new } => {
                 old.labels != new.labels || old.deleting != new.deleting
             }
-            Happening::NamespaceLabels(..) => false,
+            _ => false,
         }
     }
 }
