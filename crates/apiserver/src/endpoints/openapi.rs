@@ -12,7 +12,9 @@ use crate::http::respond::{self, Body};
 use crate::query::Query;
 use crate::server::ApiServer;
 
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The name that clients ask by. An `@` is no part of a media type, so that the answer has another.
+const V2_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Answers an OpenAPI request; `None` for a document that does not exist.
 pub fn serve(
@@ -70,8 +72,7 @@ fn v2(catalogue: &Catalogue, headers: &HeaderMap) -> Result<Response<Body>, ApiE
     let accept = negotiate::accept(headers);
     let clauses = negotiate::clauses(&accept);
     let protobuf = clauses.iter().find_map(|c| match c.media_type {
-        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf" => Some(true),
-        V2_PROTOBUF => Some(true),
+        V2_ASKED | V2_PROTOBUF => Some(true),
         "application/json" | "*/*" | "application/*" => Some(false),
         _ => None,
     });

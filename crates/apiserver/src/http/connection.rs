@@ -15,6 +15,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use timonier_policy::User;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::auth::x509;
@@ -24,6 +25,8 @@ use crate::server::ApiServer;
 
 /// A client has this long for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 8192;
 /// Open requests have this long to end when the server goes down.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -38,7 +41,9 @@ impl ApiServer {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(tls).map_err(Error::Tls)?));
         let graceful = GracefulShutdown::new();
         let mut stopping = self.stopping();
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
+            let Ok(place) = room.clone().acquire_owned().await else { break };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stopping.wait_for(|stop| *stop) => break,
@@ -56,6 +61,7 @@ impl ApiServer {
             let watcher = graceful.watcher();
             let (server, acceptor) = (self.clone(), acceptor.clone());
             tokio::spawn(async move {
+                let _place = place;
                 let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
                 else {
                     return;

@@ -31,6 +31,10 @@ pub async fn list(call: &Call<'_>, query: &ListQuery) -> Result<Page, ApiError> 
     let (snapshot, after) = if query.continue_token.is_empty() {
         (snapshot(call, query).await?, None)
     } else {
+        if query.revision.is_some_and(|r| r > 0) {
+            let text = "specifying resource version is not allowed when using continue";
+            return Err(ApiError::bad_request(text));
+        }
         let token = Token::decode(&query.continue_token)?;
         let snapshot = token.snapshot(call)?;
         (snapshot, Some(format!("{prefix}{}", token.after)))
@@ -52,7 +56,9 @@ fn page(
     prefix: &str,
     after: Option<&str>,
 ) -> Page {
-    let limit = if query.limit == 0 { usize::MAX } else { query.limit };
+    // With `resourceVersion=0` upstream answers from its cache, which has no pages.
+    let whole = query.limit == 0 || query.revision == Some(0);
+    let limit = if whole { usize::MAX } else { query.limit };
     let mut range = snapshot.range(prefix, after);
     let mut items: Vec<Arc<Item>> = Vec::new();
     let mut next = None;

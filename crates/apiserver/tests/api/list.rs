@@ -77,7 +77,7 @@ async fn a_revision_is_the_least_or_the_very_one() {
     maps(&mut api, &["b"]).await;
     for (query, want) in [
         ("resourceVersion=0".to_string(), vec!["a", "b"]),
-        ("resourceVersion=0&limit=1".to_string(), vec!["a"]),
+        ("resourceVersion=0&limit=1".to_string(), vec!["a", "b"]),
         (format!("resourceVersion={old}"), vec!["a", "b"]),
         (format!("resourceVersion={old}&resourceVersionMatch=NotOlderThan"), vec!["a", "b"]),
         (format!("resourceVersion={old}&resourceVersionMatch=Exact"), vec!["a"]),
