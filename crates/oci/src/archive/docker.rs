@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::Imported;
 use super::bundle::Bundle;
+use super::{Imported, xz_layer};
 use crate::config::ConfigFile;
 use crate::error::{Error, Result, corrupt};
 use crate::manifest::{
@@ -83,6 +83,7 @@ fn one(store: &ImageStore, operation: &Operation, bundle: &Bundle, item: &Item) 
             Compression::None => OCI_LAYER,
             Compression::Gzip => OCI_LAYER_GZIP,
             Compression::Zstd => OCI_LAYER_ZSTD,
+            Compression::Xz => return Err(xz_layer()),
         };
         descriptors.push(Descriptor::new(media_type, digest, size));
     }

@@ -93,6 +93,11 @@ impl ImageStore {
     }
 }
 
+/// Registries and other runtimes know no such layers.
+fn xz_layer() -> Error {
+    corrupt("xz-compressed layers are not supported: use gzip or zstd")
+}
+
 /// An image of an archive whose blobs are in the store by now.
 struct Imported {
     manifest: Vec<u8>,

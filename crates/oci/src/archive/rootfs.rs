@@ -32,13 +32,19 @@ impl ImageStore {
         };
         build::apply_changes(&mut config, &options.changes)?;
         let operation = self.begin()?;
-        let mut tee = Tee { input: archive, copy: BlobWriter::new(&operation)?, head: Vec::new() };
+        // Layers are never xz: such an archive is stored plain.
+        let (compression, whole) = compression::peek(archive)?;
+        let input: Box<dyn Read + '_> = match compression {
+            Compression::Xz => Box::new(compression::decode(whole)?.1),
+            _ => Box::new(whole),
+        };
+        let mut tee = Tee { input, copy: BlobWriter::new(&operation)?, head: Vec::new() };
         let (layer, info) = self.unpack_stream(&operation, &mut tee, &[])?;
         // The copy must be whole, also where the decoder saw no reason to read on.
         io::copy(&mut tee, &mut io::sink())
             .map_err(|source| crate::Error::Io { context: "read archive".to_owned(), source })?;
         let media_type = match compression::detect(&tee.head)? {
-            Compression::None => OCI_LAYER,
+            Compression::None | Compression::Xz => OCI_LAYER,
             Compression::Gzip => OCI_LAYER_GZIP,
             Compression::Zstd => OCI_LAYER_ZSTD,
         };

@@ -261,3 +261,88 @@ fn concurrent_imports_and_removals() {
     assert!(image.lower_dirs.iter().all(|d| d.is_dir()));
     store.save(&["app:1"], &mut std::io::sink()).unwrap();
 }
+
+/// Runs one of the `child_…` tests in a process of its own with its own mounts.
+fn in_child(test: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--propagation", "private"]).arg(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "--nocapture", &format!("archive::tests::{test}")]);
+    command
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_leaves_nothing() {
+    if !root_or_skip("a_full_disk_is_an_error_and_leaves_nothing") {
+        return;
+    }
+    let output = in_child("child_full_disk").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "only for a_full_disk_is_an_error_and_leaves_nothing: it mounts"]
+fn child_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let size = std::ffi::CString::new("size=3m").unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", dir.path(), "tmpfs", flags, size.as_c_str()).unwrap();
+    let store = ImageStore::open(dir.path().join("images")).unwrap();
+    let options = RootfsOptions { name: Some("a".into()), ..RootfsOptions::default() };
+    let small = store.import_rootfs(&tarball(&[("f", &[1; 1000])])[..], &options).unwrap();
+    let big = tarball(&[("f", &vec![7; 5 << 20])]);
+    let error = store.import_rootfs(&big[..], &options).unwrap_err();
+    assert!(matches!(&error, Error::Io { .. }), "{error:?}");
+    assert!(error.to_string().contains("No space left on device"), "{error}");
+    assert_eq!(store.dir().join("tmp").read_dir().unwrap().count(), 0);
+    assert_eq!(store.resolve("a").unwrap().id, small.id);
+    store.import(&old_docker_archive()[..], &ImportOptions::default()).unwrap();
+    drop(store);
+    rustix::mount::unmount(dir.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+}
+
+/// Processes that are killed at any moment harm neither the store nor those beside them.
+#[test]
+fn killed_processes_leave_a_whole_store() {
+    if !root_or_skip("killed_processes_leave_a_whole_store") {
+        return;
+    }
+    let (_dir, store) = store();
+    for round in 0..12u64 {
+        let mut children: Vec<_> = (0..2)
+            .map(|_| {
+                let mut command = in_child("child_import_loop");
+                command.env("TIMONIER_TEST_STORE", store.dir()).stdout(std::process::Stdio::null());
+                command.spawn().unwrap()
+            })
+            .collect();
+        std::thread::sleep(std::time::Duration::from_millis(40 + round * 17));
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        for image in store.list().unwrap() {
+            assert!(image.lower_dirs.iter().all(|d| d.is_dir()), "round {round}");
+            store.save(&[image.id.as_str()], &mut std::io::sink()).unwrap();
+        }
+    }
+    let store = ImageStore::open(store.dir()).unwrap();
+    assert_eq!(store.dir().join("tmp").read_dir().unwrap().count(), 0);
+    store.import(&old_docker_archive()[..], &ImportOptions::default()).unwrap();
+    assert_eq!(
+        std::fs::read(store.resolve("app:1").unwrap().lower_dirs[2].join("b")).unwrap(),
+        b"22"
+    );
+}
+
+#[test]
+#[ignore = "only for killed_processes_leave_a_whole_store: it runs until it is killed"]
+fn child_import_loop() {
+    let Some(dir) = std::env::var_os("TIMONIER_TEST_STORE") else { return };
+    // Bounded, should the parent be gone.
+    for _ in 0..2000 {
+        let store = ImageStore::open(&dir).unwrap();
+        let _ = store.import(&old_docker_archive()[..], &ImportOptions::default());
+        let _ = store.remove("app:1", &RemoveOptions::default());
+    }
+}

@@ -70,11 +70,12 @@ impl ImageStore {
         chain: &Digest,
         info: &LayerInfo,
     ) -> Result<()> {
-        match std::fs::remove_dir_all(layer.work()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(e).at("remove", &layer.work());
+        // Scratch of overlayfs and of whoever ran a command there.
+        for entry in std::fs::read_dir(&layer.dir).at("read", &layer.dir)? {
+            let path = entry.at("read", &layer.dir)?.path();
+            if path != layer.diff() {
+                std::fs::remove_dir_all(&path).at("remove", &path)?;
             }
-            _ => {}
         }
         let path = layer.dir.join("layer.json");
         let bytes = serde_json::to_vec(info).expect("strings and numbers always encode");

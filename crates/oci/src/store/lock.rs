@@ -1,6 +1,8 @@
 //! Locks between processes, and the place where an operation makes things.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -80,6 +82,7 @@ impl ImageStore {
             return Ok(());
         }
         let Some(_exclusive) = self.try_exclusive()? else { return Ok(()) };
+        detach_mounts(&tmp);
         for entry in std::fs::read_dir(&tmp).at("read", &tmp)? {
             let path = entry.at("read", &tmp)?.path();
             match std::fs::remove_dir_all(&path) {
@@ -104,5 +107,17 @@ impl ImageStore {
             }
             other => other,
         })
+    }
+}
+
+/// What a killed build left mounted must not be deleted through.
+fn detach_mounts(dir: &Path) {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
+    for point in points.map(|p| Path::new(OsStr::from_bytes(p))).filter(|p| p.starts_with(dir)) {
+        let flags = rustix::mount::UnmountFlags::DETACH;
+        if let Err(e) = rustix::mount::unmount(point, flags) {
+            tracing::warn!("unmount {}: {e}", point.display());
+        }
     }
 }
