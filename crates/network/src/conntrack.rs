@@ -4,13 +4,14 @@
 //! nowhere, for as long as the client tries. Such entries are deleted when endpoints change.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use timonier_traffic::rules::{Backend, Frontend};
 
 use crate::Result;
 use crate::error::Context;
-use crate::netlink::message::{attribute, flag};
+use crate::netlink::message::{Message, attribute, flag};
 use crate::netlink::{Socket, is_absent};
 
 const GET: u16 = 1 << 8 | 1;
@@ -61,9 +62,18 @@ pub(crate) fn flush_addresses(of: impl Fn(Ipv4Addr) -> bool) -> Result<usize> {
     delete_where(|entry| of(entry.destination) || of(entry.answers))
 }
 
+/// Lists what the kernel remembers, to see whether it can.
+pub(crate) fn list() -> io::Result<usize> {
+    Ok(list_on(&mut Socket::netfilter()?)?.len())
+}
+
+fn list_on(socket: &mut Socket) -> io::Result<Vec<Message>> {
+    socket.dump(GET, &BODY, |_| {})
+}
+
 fn delete_where(doomed: impl Fn(&Entry) -> bool) -> Result<usize> {
     let mut socket = Socket::netfilter().what(|| "netlink socket for connections".into())?;
-    let found = socket.dump(GET, &BODY, |_| {}).what(|| "list connections".into())?;
+    let found = list_on(&mut socket).what(|| "list connections".into())?;
     let mut deleted = 0;
     for entry in found.iter().filter_map(|m| entry(m.body.get(4..)?)).filter(&doomed) {
         let done = socket.request(DELETE, flag::ACK, &BODY, |w| {

@@ -16,6 +16,7 @@
 mod config;
 mod conntrack;
 mod error;
+mod features;
 mod host;
 mod netlink;
 mod netns;
@@ -30,6 +31,7 @@ mod services;
 pub use config::NetworkConfig;
 pub use conntrack::flush_stale;
 pub use error::{Error, Result};
+pub use features::missing_features;
 pub use overlay::{Overlay, OverlayConfig};
 pub use pods::{HostPort, PodNet, PodNetwork, PodRequest};
 pub use services::ServiceTable;

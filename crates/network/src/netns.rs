@@ -42,6 +42,18 @@ pub fn create(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+/// Gives the calling thread a new namespace that ends with it.
+pub fn unshare_network() -> io::Result<()> {
+    Ok(unshare(CloneFlags::CLONE_NEWNET)?)
+}
+
+/// Settings of a pod's namespace, by the thread that is in it: whoever runs in a pod may listen on
+/// low ports and send pings, as with upstream's runtimes.
+pub fn allow_unprivileged() -> io::Result<()> {
+    fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")?;
+    fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")
+}
+
 /// Moves the calling thread into the namespace of a bind mount.
 pub fn enter(path: &Path) -> io::Result<()> {
     enter_file(&File::open(path)?)

@@ -316,6 +316,7 @@ fn make(config: &NetworkConfig, pod: &PodNet) -> Result<()> {
     record::begin(&config.state_dir, pod).what(|| format!("record pod {}", pod.uid))?;
     let namespace = netns::create(&pod.netns_path)
         .what(|| format!("create namespace {}", pod.netns_path.display()))?;
+    netns::allow_unprivileged().what(|| format!("set up the namespace of pod {}", pod.uid))?;
     wire(&mut socket, config, pod, &namespace)?;
     if let Some(netfilter) = &mut netfilter {
         pod_rules::add(netfilter, config, pod)?;

@@ -125,16 +125,30 @@ fn nothing_is_left_and_two_clusters_do_not_disturb_each_other() {
         one.teardown();
         one.teardown();
         assert_eq!(forwarding().trim(), "0");
-        let links = fs::read_to_string("/proc/net/dev").unwrap();
+        let links = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
         let names: Vec<&str> =
             links.lines().filter_map(|l| l.split_once(':')).map(|l| l.0.trim()).collect();
         assert!(names.iter().all(|n| !n.starts_with("t4")), "{names:?}");
-        let routes = fs::read_to_string("/proc/net/fib_trie").unwrap();
+        let routes = fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap();
         assert!(!routes.contains("172.4") && !routes.contains("10.4"), "{routes}");
         assert!(!one.directory.exists() && !one.config.shared_dir.exists());
         assert!(!mounted(&one.directory), "no mount is left");
         let mut table = timonier_network::ServiceTable::open(&one.config).unwrap();
         assert!(table.dump().is_err(), "no table is left");
+    });
+}
+
+#[test]
+fn this_kernel_has_what_is_needed_and_low_ports_are_free_in_pods() {
+    isolated(|| {
+        let node = Node::new(44);
+        let missing = node.runtime.block_on(timonier_network::missing_features(true)).unwrap();
+        assert_eq!(missing, Vec::<String>::new());
+        let pod = node.attach("a");
+        let setting = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+        let read = move || fs::read_to_string(setting).unwrap().trim().to_owned();
+        assert_eq!(inside(&pod, read), "0");
+        assert_eq!(read(), "1024", "the node's own is untouched");
     });
 }
 
