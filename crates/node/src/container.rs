@@ -191,8 +191,7 @@ fn volume_mount(parts: &Parts<'_>, i: usize, m: &VolumeMount) -> Result<rt::Moun
     let source = match &m.sub_path {
         None => source,
         Some(sub) => {
-            let dir = inputs.dir.join("volume-subpaths").join(m.volume.as_str()).join(name);
-            let target = dir.join(format!("{i}-{}", parts.attempt));
+            let target = volumes::subpath_target(&inputs.dir, &m.volume, name, i, parts.attempt);
             volumes::subpath::expose(&*parts.shared.mounts, &source, sub, &target).map_err(|e| {
                 tracing::debug!(error = %e, "sub-path");
                 format!(

@@ -11,6 +11,8 @@ use timonier_object::Value;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
+/// A watch that lasted so long was a good one: the next may begin soon.
+const GOOD: Duration = Duration::from_secs(5);
 
 /// What happened to the collection.
 pub(crate) enum Change {
@@ -39,16 +41,14 @@ pub(crate) async fn follow(
     let mut known: BTreeMap<ObjectKey, Arc<Value>> = BTreeMap::new();
     let mut delay = FIRST_DELAY;
     loop {
+        let began = tokio::time::Instant::now();
         let options = ListOptions { field_selector: what.fields.clone(), ..ListOptions::default() };
         match client.watch(&what.resource, &what.namespace, &options).await {
             Ok(mut stream) => {
                 let mut fresh = Some(BTreeMap::new());
                 while let Some(event) = stream.next().await {
                     match event {
-                        Ok(event) => {
-                            delay = FIRST_DELAY;
-                            take(event, &mut known, &mut fresh, &mut on);
-                        }
+                        Ok(event) => take(event, &mut known, &mut fresh, &mut on),
                         Err(error) => {
                             tracing::debug!(resource = %what.resource, %error, "watch ended");
                             break;
@@ -59,6 +59,9 @@ pub(crate) async fn follow(
             Err(error) => {
                 tracing::warn!(resource = %what.resource, %error, "watch failed");
             }
+        }
+        if began.elapsed() >= GOOD {
+            delay = FIRST_DELAY;
         }
         tokio::time::sleep(delay).await;
         delay = (delay * 2).min(LAST_DELAY);

@@ -123,7 +123,7 @@ fn merge(field: &str, into: &mut Value, patch: Value) {
         Value::Object(fields) => {
             let map = into.make_object();
             for (name, value) in fields.iter() {
-                if value.is_null() && field != "conditions" {
+                if value.is_null() && name != "lastProbeTime" {
                     map.remove(name);
                 } else {
                     merge(name, map.entry(name), value.clone());
@@ -135,8 +135,11 @@ fn merge(field: &str, into: &mut Value, patch: Value) {
             for item in items {
                 let same = |c: &&mut Value| c.at("type") == item.at("type");
                 match list.iter_mut().find(same) {
-                    Some(there) => *there = item,
-                    None => list.push(item),
+                    Some(there) => merge("", there, item),
+                    None => {
+                        list.push(Value::object());
+                        merge("", list.last_mut().expect("just pushed"), item);
+                    }
                 }
             }
         }

@@ -75,6 +75,36 @@ pub(crate) fn unmount(dir: &Path, mounts: &dyn Mounts) -> Result<(), String> {
     Ok(())
 }
 
+/// Where a sub-path for one run of a container is made available: mount `i` of its list.
+pub(crate) fn subpath_target(
+    dir: &Path,
+    volume: &str,
+    container: &str,
+    i: usize,
+    attempt: u32,
+) -> PathBuf {
+    dir.join("volume-subpaths").join(volume).join(container).join(format!("{i}-{attempt}"))
+}
+
+/// Takes the sub-paths of one run away. What cannot be removed goes with the pod.
+pub(crate) fn release_subpaths(dir: &Path, container: &str, attempt: u32, mounts: &dyn Mounts) {
+    let list = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten();
+    let suffix = format!("-{attempt}");
+    for target in list(dir.join("volume-subpaths")).flat_map(|v| list(v.path().join(container))) {
+        if !target.file_name().to_string_lossy().ends_with(&suffix) {
+            continue;
+        }
+        let path = target.path();
+        let result = mounts.unmount(&path).and_then(|()| match path.is_dir() {
+            true => fs::remove_dir(&path),
+            false => fs::remove_file(&path),
+        });
+        if let Err(error) = result {
+            tracing::debug!(%error, path = %path.display(), "removing a sub-path");
+        }
+    }
+}
+
 /// Where a volume is on the host.
 pub(crate) fn path(inputs: &Inputs, name: &str) -> Option<PathBuf> {
     let volume = inputs.pod.at("spec.volumes").items().iter();

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use timonier_object::Value;
 use timonier_pod::probe::Probe;
 use timonier_pod::{Action, EndStep, Kill};
 
 use super::volumes::blocking;
 use super::{Outcome, Worker, sandbox};
+use crate::shared::Shared;
 use crate::{hooks, prober, starter, volumes};
 
 /// A stop that fails is tried again after this time.
@@ -80,7 +82,7 @@ impl Worker {
         Some(self.observed.current(target)?.id.to_string())
     }
 
-    fn kill(&mut self, kill: Kill) {
+    pub(super) fn kill(&mut self, kill: Kill) {
         if let Some(before) = self.kills.remove(&kill.id) {
             before.abort();
         }
@@ -114,18 +116,16 @@ impl Worker {
 
     fn remove_container(&mut self, id: smol_str::SmolStr) {
         let shared = self.shared.clone();
-        let log = self.observed.by_id(&id).map(|c| {
-            let (ns, name, uid) = (self.pod.namespace(), self.pod.name(), self.pod.uid());
-            shared.config.log_path(ns, name, uid, &c.name, c.attempt)
-        });
+        let run = self.observed.by_id(&id).map(|c| (c.name.to_string(), c.attempt));
+        let pod = self.pod.clone();
         self.tasks.spawn(async move {
             match shared.runtime.remove_container(&id).await {
                 Err(error) if !error.is_not_found() => {
                     tracing::warn!(%error, "removing a dead container");
                 }
                 _ => {
-                    if let Some(log) = log {
-                        blocking(move || crate::logs::remove(&log)).await;
+                    if let Some((name, attempt)) = run {
+                        blocking(move || remove_run(&shared, &pod, &name, attempt)).await;
                     }
                 }
             }
@@ -157,6 +157,20 @@ impl Worker {
             Outcome::Ended(EndStep::Forget, work.await)
         });
     }
+}
+
+/// Removes what one run of a container has left on the host.
+fn remove_run(shared: &Shared, pod: &Value, name: &str, attempt: u32) {
+    let (config, uid) = (&shared.config, pod.uid());
+    crate::logs::remove(&config.log_path(pod.namespace(), pod.name(), uid, name, attempt));
+    let dir = config.pod_dir(uid);
+    let message = crate::container::termination_file(&dir, name, attempt);
+    if let Err(error) = std::fs::remove_file(message)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "removing a termination message");
+    }
+    volumes::release_subpaths(&dir, name, attempt, &*shared.mounts);
 }
 
 fn remove_dirs(

@@ -4,6 +4,7 @@
 mod acting;
 pub(crate) mod observe;
 mod reporting;
+mod resize;
 mod sandbox;
 pub(crate) mod volumes;
 
@@ -171,10 +172,11 @@ impl Worker {
         let read = |path: &str| pod.at(path) != self.pod.at(path);
         self.refresh.wanted |= read("metadata.labels") || read("metadata.annotations");
         let spec = read("spec");
-        self.pod = pod;
+        let before = std::mem::replace(&mut self.pod, pod);
         self.report.check = true;
         if spec {
             self.subscribe();
+            self.resize(&before);
         }
     }
 

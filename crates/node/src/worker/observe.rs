@@ -77,13 +77,6 @@ impl Worker {
     fn container(&mut self, s: &rt::ContainerStatus) -> Container {
         let id = SmolStr::from(s.id.as_str());
         let created_at = to_time(s.created_at);
-        let user = &s.config.security.user;
-        let ids = user.uid.map(|uid| {
-            let gid = i64::from(user.gid.unwrap_or(0));
-            let mut groups: Vec<i64> = vec![gid];
-            groups.extend(user.supplementary.iter().map(|g| i64::from(*g)));
-            (i64::from(uid), gid, groups)
-        });
         let mut out = Container {
             id: id.clone(),
             sandbox_id: s.sandbox.as_str().into(),
@@ -98,7 +91,7 @@ impl Worker {
             message: String::new(),
             image: s.config.image.as_str().into(),
             image_id: s.config.image_id.as_str().into(),
-            user: ids,
+            user: ids(&s.config.security.user),
         };
         match &s.state {
             rt::ContainerState::Running { started_at, .. } => {
@@ -191,6 +184,16 @@ impl Worker {
     }
 }
 
+/// User, group and groups of a process; `None` where the image names them in words.
+fn ids(user: &rt::User) -> Option<(i64, i64, Vec<i64>)> {
+    let (name, group) = user.name.split_once(':').unwrap_or((&user.name, ""));
+    let number = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u32>().ok() };
+    let uid = i64::from(user.uid.or_else(|| number(name))?);
+    let gid = i64::from(user.gid.or_else(|| number(group))?);
+    let more = user.supplementary.iter().map(|g| i64::from(*g)).filter(|g| *g != gid);
+    Some((uid, gid, std::iter::once(gid).chain(more).collect()))
+}
+
 /// At most `max` bytes from the start of a file; empty where it cannot be read.
 fn read_start(path: &Path, max: usize) -> String {
     use std::io::Read;
@@ -247,6 +250,17 @@ pub(crate) fn orphan(config: &rt::SandboxConfig, containers: &[rt::ContainerStat
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn users_in_numbers() {
+        let user = |name: &str, uid| rt::User { name: name.into(), uid, ..rt::User::default() };
+        assert_eq!(ids(&user("", None)), Some((0, 0, vec![0])));
+        assert_eq!(ids(&user("101:102", None)), Some((101, 102, vec![102])));
+        assert_eq!(ids(&user("nginx", None)), None);
+        let mut given = user("nginx", Some(5));
+        given.supplementary = vec![7];
+        assert_eq!(ids(&given), Some((5, 0, vec![0, 7])));
+    }
 
     #[test]
     fn the_tail_of_a_log() {

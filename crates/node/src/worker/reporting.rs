@@ -54,6 +54,7 @@ impl Worker {
         if self.report.retry_at.is_some_and(|at| at > now) {
             return;
         }
+        self.report.retry_at = None;
         if self.report.sent.as_ref() != Some(&status) {
             self.send(status);
         } else if stage == Stage::Terminated && self.pod.is_deleting() && !self.report.deleted {
@@ -63,7 +64,8 @@ impl Worker {
 
     /// When a failed write is due again.
     pub(super) fn report_due(&self) -> Option<Time> {
-        self.report.retry_at
+        let idle = self.memory.gone || self.report.on_its_way.is_some() || self.report.deleting;
+        self.report.retry_at.filter(|_| !idle)
     }
 
     fn send(&mut self, status: Value) {
@@ -149,7 +151,17 @@ fn patch(pod: &Value, status: &Value) -> Value {
             body.set(field, Value::Null);
         }
     }
-    // Lists that merge by key are replaced instead; conditions do merge.
+    // Conditions merge field by field: what is gone has to be named.
+    if let Some(conditions) = body.get_mut("conditions").and_then(Value::as_array_mut) {
+        for condition in conditions.iter_mut() {
+            for field in ["message", "reason"] {
+                if condition.get(field).is_none() {
+                    condition.set(field, Value::Null);
+                }
+            }
+        }
+    }
+    // Other lists that merge by key are replaced instead.
     for field in ["podIPs", "hostIPs"] {
         if let Some(list) = body.get_mut(field).and_then(Value::as_array_mut) {
             list.insert(0, value!({ "$patch": "replace" }));
@@ -190,11 +202,13 @@ mod tests {
     fn patches_name_what_is_gone() {
         let pod =
             value!({ "metadata": { "uid": "u" }, "status": { "reason": "x", "phase": "Pending" } });
-        let p = patch(&pod, &value!({ "phase": "Running", "podIPs": [{ "ip": "1" }] }));
+        let status = value!({ "phase": "Running", "podIPs": [{ "ip": "1" }],
+            "conditions": [{ "type": "Ready", "status": "True" }] });
         assert_eq!(
-            p,
+            patch(&pod, &status),
             value!({ "metadata": { "uid": "u" }, "status": { "phase": "Running", "reason": null,
-                "podIPs": [{ "$patch": "replace" }, { "ip": "1" }] } })
+                "podIPs": [{ "$patch": "replace" }, { "ip": "1" }],
+                "conditions": [{ "type": "Ready", "status": "True", "message": null, "reason": null }] } })
         );
     }
 
