@@ -109,6 +109,8 @@ pub struct ApiError {
     pub causes: Vec<Cause>,
     /// Seconds; 0 means not set.
     pub retry_after_seconds: u32,
+    /// `metadata.continue`: where an expired list can go on; mostly empty.
+    pub continue_token: String,
 }
 
 impl fmt::Display for ApiError {
@@ -132,6 +134,7 @@ impl ApiError {
             uid: String::new(),
             causes: Vec::new(),
             retry_after_seconds: 0,
+            continue_token: String::new(),
         }
     }
 

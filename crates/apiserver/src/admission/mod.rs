@@ -1,10 +1,13 @@
 //! Admission: what the server adds to an object and what it refuses, whatever the schema says.
 //! One plug-in, one file; the order is upstream's.
 
+mod default_ingress_class;
+mod default_storage_class;
 mod default_tolerations;
 mod namespace_lifecycle;
 mod node_taints;
 mod priority;
+mod runtime_class;
 mod service_account;
 
 use timonier_meta::ApiError;
@@ -54,6 +57,9 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Api
     node_taints::mutate(request, object);
     priority::mutate(request, object)?;
     default_tolerations::mutate(request, object);
+    runtime_class::mutate(request, object)?;
+    default_storage_class::mutate(request, object);
+    default_ingress_class::mutate(request, object);
     Ok(())
 }
 

@@ -74,6 +74,9 @@ pub fn status(error: &ApiError) -> Value {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": (error.message.as_str()),
     });
+    if !error.continue_token.is_empty() {
+        status.set("metadata.continue", error.continue_token.as_str());
+    }
     if !error.reason.as_str().is_empty() {
         status.set("reason", error.reason.as_str());
     }

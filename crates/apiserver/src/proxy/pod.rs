@@ -40,12 +40,8 @@ fn container(pod: &Value, asked: &str) -> Result<String, ApiError> {
             Err(ApiError::bad_request(text))
         };
     }
-    if let ([only], true) = (&containers[..], init.is_empty()) {
-        return Ok((*only).to_string());
-    }
-    if let ([only], false) = (&containers[..], init.is_empty()) {
-        // With init containers beside it upstream still wants to be told.
-        let _ = only;
+    if let [only] = containers[..] {
+        return Ok(only.to_string());
     }
     let mut text = format!(
         "a container name must be specified for pod {}, choose one of: [{}]",

@@ -1,6 +1,6 @@
 //! `create`: decode, default, admit, validate, store.
 
-use timonier_meta::{ApiError, names};
+use timonier_meta::ApiError;
 use timonier_object::Value;
 use timonier_store::{Error, Expect};
 
@@ -68,6 +68,5 @@ async fn checked_and_stored(
 
 /// The name is taken. Where the server made it up, the client may try again.
 fn exists(call: &Call<'_>, name: &str) -> ApiError {
-    debug_assert!(names::path_segment(name).is_empty());
     ApiError::already_exists(&call.resource(), name)
 }

@@ -148,13 +148,16 @@ impl Token {
         match self.revision {
             None => Ok(store.snapshot()),
             Some(revision) => store.snapshot_at(revision).ok_or_else(|| {
-                ApiError::expired(
-                    "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter.",
-                )
+                let mut error = ApiError::expired(EXPIRED);
+                let newest = Token { revision: None, after: self.after.clone() };
+                error.continue_token = newest.encode();
+                error
             }),
         }
     }
 }
+
+const EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
 #[cfg(test)]
 mod tests {

@@ -113,6 +113,9 @@ async fn what_is_forgotten_is_expired() {
     let (code, status) =
         api.call("GET", &format!("{MAPS}?limit=1&continue={token}"), &Value::Null).await;
     assert_eq!((code, status.at("reason").str()), (410, "Expired"));
+    let token = status.at("metadata.continue").str().to_string();
+    let rest = api.get(&format!("{MAPS}?limit=1&continue={token}")).await;
+    assert_eq!(names(&rest), ["b"], "an inconsistent list goes on");
     let version = first.resource_version();
     let exact = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact");
     assert_eq!(api.call("GET", &exact, &Value::Null).await.0, 410);

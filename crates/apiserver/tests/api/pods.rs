@@ -143,3 +143,58 @@ async fn a_new_node_is_tainted() {
         r#"[{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"}]"#
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_class_has_its_overhead() {
+    let mut api = Api::start().await;
+    api.account("default").await;
+    let class = value!({ "metadata": { "name": "sandboxed" }, "handler": "h", "overhead": { "podFixed": { "cpu": "100m" } },
+        "scheduling": { "nodeSelector": { "k": "v" } } });
+    api.create("/apis/node.k8s.io/v1/runtimeclasses", class).await;
+    let mut p = pod("p");
+    p.set("spec.runtimeClassName", "sandboxed");
+    let made = api.create(PODS, p.clone()).await;
+    assert_eq!(made.at("spec.overhead.cpu").str(), "100m");
+    assert_eq!(made.at("spec.nodeSelector.k").str(), "v");
+    p.set("spec.runtimeClassName", "x");
+    assert_eq!(
+        api.fails("POST", PODS, &p, 403).await,
+        "pods \"p\" is forbidden: pod rejected: RuntimeClass \"x\" not found"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_and_ingresses_get_their_default_class() {
+    let mut api = Api::start().await;
+    for (path, mark, body) in [
+        (
+            "/apis/storage.k8s.io/v1/storageclasses",
+            "storageclass.kubernetes.io/is-default-class",
+            value!({ "provisioner": "p" }),
+        ),
+        (
+            "/apis/networking.k8s.io/v1/ingressclasses",
+            "ingressclass.kubernetes.io/is-default-class",
+            value!({ "spec": { "controller": "a.b/c" } }),
+        ),
+    ] {
+        for (name, default) in [("first", "true"), ("other", "false")] {
+            let mut class = body.clone();
+            class.set("metadata", value!({ "name": name, "annotations": { (mark): default } }));
+            api.create(path, class).await;
+        }
+    }
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let claim = value!({ "metadata": { "name": "c" }, "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } } });
+    assert_eq!(api.create(claims, claim.clone()).await.at("spec.storageClassName").str(), "first");
+    let mut none = claim;
+    none.set("metadata.name", "d");
+    none.set("spec.storageClassName", "");
+    assert_eq!(
+        api.create(claims, none).await.find("spec.storageClassName").unwrap().as_str(),
+        Some("")
+    );
+    let ingress = value!({ "metadata": { "name": "i" }, "spec": { "defaultBackend": { "service": { "name": "s", "port": { "number": 80 } } } } });
+    let made = api.create("/apis/networking.k8s.io/v1/namespaces/default/ingresses", ingress).await;
+    assert_eq!(made.at("spec.ingressClassName").str(), "first");
+}
