@@ -109,6 +109,14 @@ impl PodNetwork {
         netns::on_thread("detach", move || inner.detach(&uid)).await
     }
 
+    /// Puts the host's part right where other programs have changed it: forwarding, the gateway's
+    /// interface, addresses and route, the packet rules of pods. Changes nothing where all is as
+    /// it should be.
+    pub async fn repair(&self) -> Result<()> {
+        let inner = self.inner.clone();
+        netns::on_thread("repair", move || inner.repair()).await
+    }
+
     /// The pods that have a namespace, by uid.
     pub fn list(&self) -> Vec<PodNet> {
         self.inner.lock().pods.values().cloned().collect()
@@ -161,6 +169,30 @@ impl Inner {
             pods.iter().filter_map(|pod| offset_of(config.node_pod_cidr, pod.ip)).collect();
         state.last = state.used.last().copied().unwrap_or(0);
         state.pods = alive;
+        Ok(())
+    }
+
+    fn repair(&self) -> Result<()> {
+        let mut socket = Socket::route().what(|| "netlink socket".into())?;
+        host::prepare(&mut socket, &self.config)?;
+        let mut netfilter = Socket::netfilter().what(|| "netlink socket".into())?;
+        let table = &self.config.table;
+        let chains = crate::nft::chains(&mut netfilter, table)
+            .what(|| format!("list the chains of {table}"))?;
+        // Held meanwhile, so that no pod comes or goes unnoticed.
+        let state = self.lock();
+        // The routes go with the gateway's address, which is their source.
+        let routes = route::routes(&mut socket).what(|| "list routes".into())?;
+        let lost = |pod: &&PodNet| !routes.iter().any(|r| r.destination == Cidr::host(pod.ip));
+        for pod in state.pods.values().filter(lost) {
+            tracing::warn!(pod = %pod.uid, "the route to a pod is gone; making it again");
+            route_to(&mut socket, &self.config, pod)?;
+        }
+        if chains.is_empty() {
+            tracing::warn!(%table, "the packet rules of pods are gone; making them again");
+            let pods: Vec<PodNet> = state.pods.values().cloned().collect();
+            pod_rules::load(&mut netfilter, &self.config, &pods)?;
+        }
         Ok(())
     }
 
@@ -367,9 +399,16 @@ fn wire(
     let link = route::link_index(socket, &pod.interface).what(what)?;
     route::set_up(socket, link, true).what(what)?;
     route::set_neighbour(socket, link, ip, mac).what(what)?;
-    let path = Path { link, gateway: None, source: Some(config.gateway()) };
-    route::replace_route(socket, Cidr::host(pod.ip), &path).what(what)?;
+    route_to(socket, config, pod)?;
     route::wait_until_running(&mut inner, inner_link).what(what_inside)
+}
+
+/// Makes the host's route to a pod.
+fn route_to(socket: &mut Socket, config: &NetworkConfig, pod: &PodNet) -> Result<()> {
+    let what = || format!("add the route to pod {}", pod.uid);
+    let link = route::link_index(socket, &pod.interface).what(what)?;
+    let path = Path { link, gateway: None, source: Some(config.gateway()) };
+    route::replace_route(socket, Cidr::host(pod.ip), &path).what(what)
 }
 
 /// The pod's own view: loopback, address, and everything by way of the gateway, whose hardware

@@ -86,6 +86,14 @@ impl ServiceTable {
         batch.commit(&mut self.socket)
     }
 
+    /// Whether the table is there with its chains. Other programs may remove it: `nft flush
+    /// ruleset` is how firewalls of many hosts begin.
+    pub fn is_there(&mut self) -> Result<bool> {
+        let chains = nft::chains(&mut self.socket, &self.table)
+            .what(|| format!("list the chains of {}", self.table))?;
+        Ok(schema::chain_names().iter().all(|name| chains.iter().any(|c| c == name)))
+    }
+
     /// Reads the elements of all sets back, by set.
     pub fn dump(&mut self) -> Result<BTreeMap<&'static str, Vec<ElementBytes>>> {
         let mut all = BTreeMap::new();

@@ -41,6 +41,9 @@ fn a_restart_finds_pods_and_a_crash_leaves_nothing_half_made() {
         let mut node = Node::new(44);
         let (a, b) = (node.server("a"), node.server("b"));
         assert_eq!(node.attach("a"), a, "a pod keeps what it has");
+        // A reboot takes the namespaces and leaves the records.
+        let gone = node.attach("gone");
+        nix::mount::umount(&gone.netns_path).unwrap();
         // The process dies while it makes a pod, and someone removes an interface.
         let part = node.directory.join("pods/c.part");
         fs::write(&part, "ip 10.44.0.9\ninterface t44x0009\n").unwrap();
@@ -55,6 +58,15 @@ fn a_restart_finds_pods_and_a_crash_leaves_nothing_half_made() {
         assert_eq!(call_from(&b, (a.ip, 80).into()).unwrap().0, "a");
         let c = node.attach("c");
         assert_eq!(c.ip, ip(44, 4));
+        // Other programs take things away.
+        let mut command = std::process::Command::new("ip");
+        let done = command.args(["link", "delete", "t44x-gw"]).status();
+        assert!(done.is_ok_and(|status| status.success()), "the test needs the program `ip`");
+        assert!(call_from(&b, (a.ip, 80).into()).is_err());
+        fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+        node.runtime.block_on(node.pods.repair()).unwrap();
+        assert_eq!(call((a.ip, 80).into()).unwrap(), ("a".into(), ip(44, 1)));
+        assert_eq!(call_from(&b, (a.ip, 80).into()).unwrap().0, "a");
         node.runtime.block_on(node.pods.detach("b")).unwrap();
         node.runtime.block_on(node.pods.detach("b")).unwrap();
         assert!(!b.netns_path.exists());

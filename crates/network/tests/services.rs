@@ -122,6 +122,34 @@ fn the_node_keeps_its_dns_address() {
 }
 
 #[test]
+fn a_service_may_lead_to_the_node_itself() {
+    isolated(|| {
+        let outside = Node::outside();
+        let mut node = Node::new(44);
+        let client = node.attach("client");
+        let far = outside.attach("far");
+        let listener = std::net::TcpListener::bind("0.0.0.0:80").unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let peer = stream.peer_addr().unwrap().ip();
+                let _ = std::io::Write::write_all(&mut stream, format!("node {peer}").as_bytes());
+            }
+        });
+        let extra = value!({ "type": "NodePort", "ports": [
+            { "name": "t", "port": 8000, "protocol": "TCP", "nodePort": 30080 }] });
+        node.service("s", "172.44.0.1", extra);
+        // As the API server's own Service has it: an address of the node.
+        node.endpoints("s", &[("10.99.0.1".parse().unwrap(), "n1")]);
+        node.sync();
+        let vip = at("172.44.0.1:8000");
+        assert_eq!(call_from(&client, vip).unwrap(), ("node".into(), client.ip));
+        assert_eq!(call(vip).unwrap().0, "node");
+        assert_eq!(call_from(&far, at("10.99.0.1:30080")).unwrap().0, "node");
+    });
+}
+
+#[test]
 fn node_ports_follow_the_external_traffic_policy() {
     isolated(|| {
         let outside = Node::outside();

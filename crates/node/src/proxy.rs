@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use timonier_client::cache::{Caches, Notice, Subscription};
 use timonier_meta::GroupVersionResource;
 use timonier_meta::gvk::resources::{ENDPOINTSLICES, NODES, SERVICES};
-use timonier_network::{NetworkConfig, ServiceTable, flush_stale};
+use timonier_network::{NetworkConfig, PodNetwork, ServiceTable, flush_stale};
 use timonier_reconcile::{Change, ResourceInfo, World};
 use timonier_traffic::rules::{Backend, Changes, Frontend};
 use timonier_traffic::{NodeFacts, Protocol, Proxy, Service, Slice};
@@ -30,6 +30,8 @@ use health::HealthChecks;
 
 pub use overlay::run_overlay;
 
+/// How often it is seen whether other programs have removed the rules.
+const LOOK: Duration = Duration::from_secs(15);
 /// The pause after a transaction that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -50,13 +52,20 @@ pub struct Progress {
 pub struct ServiceProxy {
     config: NetworkConfig,
     caches: Arc<Caches>,
+    pods: Option<PodNetwork>,
     progress: watch::Sender<Progress>,
 }
 
 impl ServiceProxy {
     /// A proxy that has not begun.
     pub fn new(config: NetworkConfig, caches: Arc<Caches>) -> ServiceProxy {
-        ServiceProxy { config, caches, progress: watch::Sender::default() }
+        ServiceProxy { config, caches, pods: None, progress: watch::Sender::default() }
+    }
+
+    /// Looks after the pods' network as well: what other programs remove of it is made again.
+    pub fn with_pods(mut self, pods: PodNetwork) -> ServiceProxy {
+        self.pods = Some(pods);
+        self
     }
 
     /// How far it is, from now on.
@@ -77,25 +86,28 @@ impl ServiceProxy {
 
     async fn follow(self, table: ServiceTable) {
         observe(&self.caches, &[SERVICES, ENDPOINTSLICES, NODES]);
-        let mut notices = self.caches.subscribe();
-        let mut health = HealthChecks::default();
-        let mut table = Some(table);
+        let mut hands = Hands {
+            notices: self.caches.subscribe(),
+            table: Some(table),
+            health: HealthChecks::default(),
+            look: tokio::time::interval(LOOK),
+        };
+        hands.look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let (mut proxy, mut marks) = self.listed(&mut notices).await;
+            let (mut proxy, mut marks) = self.listed(&mut hands.notices).await;
             let mut start = Instant::now();
             let (mut changes, mut whole) = (proxy.everything(), true);
             loop {
                 let stale = stale(&proxy, &changes);
-                if let Err(error) = commit(&mut table, changes, whole).await {
+                if let Err(error) = commit(&mut hands.table, changes, whole).await {
                     tracing::warn!(%error, "cannot change the packet rules; loading all again");
                     tokio::time::sleep(PAUSE).await;
                     break;
                 }
                 self.report(marks, Some(start.elapsed()));
                 flush(stale);
-                health.set(proxy.health_checks());
-                let next = self.next(&mut notices, &mut proxy, &mut health).await;
-                let Some(next) = next else { break };
+                hands.health.set(proxy.health_checks());
+                let Some(next) = self.next(&mut hands, &mut proxy).await else { break };
                 (changes, marks, start) = next;
                 whole = false;
             }
@@ -122,17 +134,25 @@ impl ServiceProxy {
     /// loaded again.
     async fn next(
         &self,
-        notices: &mut Subscription,
+        hands: &mut Hands,
         proxy: &mut Proxy,
-        health: &mut HealthChecks,
     ) -> Option<(Changes, Marks, Instant)> {
         loop {
-            let mut new = notices.recv().await;
+            let mut new = tokio::select! {
+                new = hands.notices.recv() => new,
+                _ = hands.look.tick() => {
+                    if self.look(&mut hands.table).await {
+                        continue;
+                    }
+                    tracing::warn!("the packet rules of Services are gone; making them again");
+                    return None;
+                }
+            };
             let start = Instant::now();
             // While the world is held nothing is added to it, so all up to its marks is here.
             let marks = {
                 let world = self.caches.world();
-                new.extend(notices.take());
+                new.extend(hands.notices.take());
                 Marks::of(&world)
             };
             for notice in new {
@@ -147,8 +167,25 @@ impl ServiceProxy {
                 return Some((changes, marks, start));
             }
             // A change that the kernel need not know of may still be one of health.
-            health.set(proxy.health_checks());
+            hands.health.set(proxy.health_checks());
             self.report(marks, None);
+        }
+    }
+
+    /// Looks whether the rules are still there.
+    async fn look(&self, table: &mut Option<ServiceTable>) -> bool {
+        if let Some(pods) = &self.pods
+            && let Err(error) = pods.repair().await
+        {
+            tracing::warn!(%error, "cannot put the pods' network right");
+        }
+        match table.as_mut().map(ServiceTable::is_there) {
+            Some(Ok(there)) => there,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "cannot look at the packet rules");
+                true
+            }
+            None => true,
         }
     }
 
@@ -162,6 +199,15 @@ impl ServiceProxy {
             }
         });
     }
+}
+
+/// What the proxy listens to and acts on.
+struct Hands {
+    notices: Subscription,
+    /// Away while a transaction runs.
+    table: Option<ServiceTable>,
+    health: HealthChecks,
+    look: tokio::time::Interval,
 }
 
 /// How far the world is.

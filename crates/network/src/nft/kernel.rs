@@ -28,6 +28,8 @@ pub const META_OUT_NAME: u32 = 7;
 pub const META_PROTOCOL: u32 = 16;
 pub const CT_STATE: u32 = 0;
 pub const CT_STATUS: u32 = 2;
+/// `ct state invalid`.
+pub const STATE_INVALID: u32 = 1;
 /// `ct state new`.
 pub const STATE_NEW: u32 = 8;
 /// `ct status dnat`.

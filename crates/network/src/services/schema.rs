@@ -86,6 +86,9 @@ pub(super) fn fill(batch: &mut Batch<'_>, config: &NetworkConfig) {
     for rule in postrouting(config) {
         batch.add_rule("nat-postrouting", &rule);
     }
+    for rule in astray(config.cluster_pod_cidr) {
+        batch.add_rule("filter-forward", &rule);
+    }
     for chain in ["filter-input", "filter-forward", "filter-output"] {
         batch.add_rule(chain, &concat([new_connection(), vec![jump(REFUSE)]]));
     }
@@ -211,6 +214,22 @@ fn refuse() -> Vec<Vec<Expr>> {
     vec![
         rest(destination(0)),
         concat([to_this_node(), rest(Expr::Load { to: 0, value: vec![0; 4] })]),
+    ]
+}
+
+/// Packets of pods that belong to no known connection, such as late ones: their addresses would
+/// not be translated back, and who gets them would break the connection off. Upstream's proxy
+/// drops them too.
+fn astray(pods: Cidr) -> [Vec<Expr>; 2] {
+    let invalid = vec![
+        Expr::Conntrack { key: k::CT_STATE, to: 0 },
+        bits(0, 0, k::STATE_INVALID, 0),
+        Expr::Unequal { register: 0, value: vec![0; 4] },
+    ];
+    let drop = vec![Expr::Go(Verdict::Drop)];
+    [
+        concat([invalid.clone(), source(pods, true), drop.clone()]),
+        concat([invalid, within(pods, destination(0), true), drop]),
     ]
 }
 

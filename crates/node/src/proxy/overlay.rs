@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::observe;
 
+/// How often the ways are compared with what they should be.
+const LOOK: Duration = Duration::from_secs(60);
 /// The pause after a change that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -61,6 +63,7 @@ async fn follow(caches: &Arc<Caches>, overlay: Overlay) {
                 }
             };
         }
+        let look = tokio::time::Instant::now() + LOOK;
         loop {
             let concerns = |notice: &Notice| match notice {
                 Notice::Changed(change) => change.is(&NODES),
@@ -69,8 +72,17 @@ async fn follow(caches: &Arc<Caches>, overlay: Overlay) {
                 }
                 Notice::Lost => true,
             };
-            if notices.recv().await.iter().any(concerns) {
-                break;
+            tokio::select! {
+                new = notices.recv() => {
+                    if new.iter().any(concerns) {
+                        break;
+                    }
+                }
+                () = tokio::time::sleep_until(look) => {
+                    // Whatever other programs removed is made again.
+                    known = None;
+                    break;
+                }
             }
         }
     }
