@@ -97,7 +97,13 @@ impl Runtime for Pretend {
             false => ContainerState::Running { pid: 1, started_at },
         };
         let config = ContainerConfig::default();
-        Ok(ContainerStatus { id: "id".into(), sandbox: "s".into(), config, state, created_at: started_at })
+        Ok(ContainerStatus {
+            id: "id".into(),
+            sandbox: "s".into(),
+            config,
+            state,
+            created_at: started_at,
+        })
     }
     async fn list_containers(&self, _: Option<&str>) -> Result<Vec<ContainerStatus>> {
         Ok(Vec::new())
@@ -154,8 +160,7 @@ struct One {
 impl One {
     fn known(&self) -> KnownPod {
         let pod: Value = value!({ "metadata": { "name": "web", "namespace": "shop", "uid": "u" } });
-        let container =
-            KnownContainer { name: "main".into(), id: "id".into(), log_path: self.log.clone() };
+        let container = KnownContainer { name: "main".into(), id: "id".into() };
         KnownPod {
             pod: Arc::new(pod),
             uid: "u".into(),
@@ -167,7 +172,9 @@ impl One {
     fn check(&self, pod: &str) -> std::result::Result<(), LookupError> {
         match pod {
             "web" => Ok(()),
-            other => Err(LookupError { code: 404, text: format!("pod \"{other}\" does not exist") }),
+            other => {
+                Err(LookupError { code: 404, text: format!("pod \"{other}\" does not exist") })
+            }
         }
     }
 }
@@ -246,7 +253,10 @@ impl Fixture {
         let config = match names {
             Some((user, group)) => {
                 let (certificate, key) = issue(&self.issuer, user, group);
-                let chain = vec![rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+                let chain = vec![
+                    rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes())
+                        .unwrap(),
+                ];
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
                 builder.with_client_auth_cert(chain, key).unwrap()
             }
@@ -292,7 +302,10 @@ async fn only_the_right_certificates_are_served() {
     assert!(f.get("/healthz").await.ends_with("ok"));
     let mut stream = f.connect(Some(("eve", "developers"))).await;
     let answer = request(&mut stream, "/exec/shop/web/main?command=id&output=1").await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("Forbidden (user=eve"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("Forbidden (user=eve"),
+        "{answer}"
+    );
     let mut stream = f.connect(None).await;
     assert!(request(&mut stream, "/healthz").await.is_err(), "no certificate");
 }
@@ -355,7 +368,8 @@ async fn a_command_over_websocket() {
     }
     let head = String::from_utf8(head).unwrap().to_lowercase();
     assert!(head.starts_with("http/1.1 101") && head.contains("v5.channel.k8s.io"), "{head}");
-    let mut socket = tokio_tungstenite::WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+    let mut socket =
+        tokio_tungstenite::WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
     let (mut output, mut status) = (Vec::new(), String::new());
     while let Some(Ok(Message::Binary(bytes))) = socket.next().await {
         match bytes[0] {

@@ -15,12 +15,11 @@ pub struct LogSource {
     pub writer: Option<String>,
 }
 
-/// A container, for statistics and log rotation.
+/// A container, for statistics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownContainer {
     pub name: String,
     pub id: String,
-    pub log_path: PathBuf,
 }
 
 /// A pod on the node.
@@ -69,11 +68,8 @@ impl From<TableError> for LookupError {
 
 impl From<PodEntry> for KnownPod {
     fn from(entry: PodEntry) -> Self {
-        let container = |(name, entry): (String, crate::ContainerEntry)| KnownContainer {
-            name,
-            id: entry.id,
-            log_path: entry.log_path,
-        };
+        let container =
+            |(name, entry): (String, crate::ContainerEntry)| KnownContainer { name, id: entry.id };
         Self {
             pod: entry.pod,
             uid: entry.uid,

@@ -33,7 +33,6 @@ use tokio_rustls::TlsAcceptor;
 
 use figures::Figures;
 
-pub use logs::Limits as LogLimits;
 pub use lookup::{KnownContainer, KnownPod, LogSource, Lookup, LookupError};
 pub use tls::{Identity, ServerTls, TlsError};
 
@@ -51,7 +50,6 @@ pub struct ServerConfig {
     /// run commands in every pod.
     pub allowed_users: Vec<String>,
     pub allowed_groups: Vec<String>,
-    pub logs: LogLimits,
 }
 
 impl ServerConfig {
@@ -62,7 +60,6 @@ impl ServerConfig {
             tls,
             allowed_users: vec!["kube-apiserver-kubelet-client".into()],
             allowed_groups: vec!["system:masters".into()],
-            logs: LogLimits::default(),
         }
     }
 
@@ -102,22 +99,8 @@ impl NodeServer {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Serves until it is dropped, and rotates the containers' logs meanwhile.
+    /// Serves until it is dropped.
     pub async fn serve(self, listener: TcpListener) {
-        let shared = &self.shared;
-        let rotating = logs::rotate_for_ever(
-            shared.lookup.clone(),
-            shared.runtime.clone(),
-            shared.config.logs,
-            shared.env.clone(),
-        );
-        tokio::select! {
-            () = rotating => {}
-            () = self.accept(listener) => {}
-        }
-    }
-
-    async fn accept(&self, listener: TcpListener) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };

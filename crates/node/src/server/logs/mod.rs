@@ -1,10 +1,8 @@
-//! Container logs: reading, following, rotating.
+//! Container logs: reading and following. The node rotates them.
 
 mod files;
 mod follow;
 mod read;
-mod rotate;
 
 pub use follow::serve;
 pub use read::Options;
-pub use rotate::{Limits, rotate_for_ever};
