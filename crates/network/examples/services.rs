@@ -65,7 +65,9 @@ fn measure_pods() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = config();
+        let start = Instant::now();
         let network = PodNetwork::open(config.clone()).await.expect("open");
+        println!("the node prepared in {:?}", start.elapsed());
         let mut took = Vec::new();
         for i in 0..200 {
             let start = Instant::now();

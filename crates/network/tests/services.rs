@@ -117,6 +117,14 @@ fn the_node_keeps_its_dns_address() {
         let _ = call_from(&client, dns);
         let _ = call(dns);
         assert_eq!(peers.join().unwrap(), [client.ip, dns.ip()]);
+        let socket = std::net::UdpSocket::bind(dns).unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 64];
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(format!("dns {}", peer.ip()).as_bytes(), peer);
+            }
+        });
+        assert_eq!(ask(&udp_from(&client, dns)).unwrap(), ("dns".into(), client.ip));
         assert!(refused(call_from(&client, at("172.44.0.10:9153"))));
     });
 }

@@ -33,6 +33,7 @@ pub mod proxy;
 mod recorder;
 mod registration;
 mod seams;
+pub mod server;
 mod services;
 mod shared;
 mod starter;

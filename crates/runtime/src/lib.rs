@@ -30,6 +30,7 @@ pub mod api;
 mod cgroup;
 mod embedded;
 mod error;
+mod file_watch;
 mod files;
 mod foreground;
 mod init;
@@ -42,6 +43,7 @@ use std::ffi::OsString;
 pub use api::*;
 pub use cgroup::Cgroups;
 pub use embedded::{Config, EmbeddedRuntime};
+pub use file_watch::FileWatch;
 pub use foreground::{Foreground, run_foreground};
 
 /// Hidden first arguments that make the binary something else.

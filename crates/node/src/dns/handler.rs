@@ -66,7 +66,7 @@ impl Handler {
         let (name, kind) = (info.query.original().name(), info.query.query_type());
         let text = info.query.name().to_string();
         let text = text.trim_end_matches('.');
-        let Some(mut reply) = self.from_index(text, kind, name) else {
+        let Some(mut reply) = self.known(text, kind, name) else {
             let outcome = self.forwarder.lookup(name.clone(), kind).await;
             return Reply {
                 answers: outcome.answers,
@@ -88,7 +88,7 @@ impl Handler {
     }
 
     /// The index's answer; `None` where others are to be asked.
-    fn from_index(&self, text: &str, kind: RecordType, asked: &Name) -> Option<Reply> {
+    fn known(&self, text: &str, kind: RecordType, asked: &Name) -> Option<Reply> {
         let index = self.names.read();
         let answer = index.answer(text, kind_of(kind));
         if answer == Answer::Elsewhere {
@@ -131,7 +131,7 @@ impl Handler {
         for _ in 0..MOST_ALIASES {
             let Some(target) = reply.answers.last().and_then(alias) else { return };
             let text = target.to_ascii().to_ascii_lowercase();
-            match self.from_index(text.trim_end_matches('.'), kind, &target) {
+            match self.known(text.trim_end_matches('.'), kind, &target) {
                 Some(more) => {
                     reply.code = more.code;
                     reply.answers.extend(more.answers);
