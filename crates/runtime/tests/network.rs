@@ -1,5 +1,7 @@
 //! Pods in a network namespace of their own.
 
+#![allow(unsafe_code)]
+
 mod common;
 
 use std::path::{Path, PathBuf};
