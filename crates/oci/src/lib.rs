@@ -5,7 +5,7 @@
 //!                    │  ImageStore   │
 //!  registry ◄─push───│ blobs, layers,│───save───► archives
 //!  Dockerfile ─build►│ names, cache  │──resolve─► Image { config, lower_dirs }
-//!        └─ Runner   └───────────────┘
+//!        └─ Runner   └───────────────┘      RegistryServer: a registry of one's own
 //! ```
 //!
 //! Invariants: content is addressed by digest and verified before it has a name; whatever is
@@ -28,6 +28,7 @@ mod tar;
 mod unpack;
 
 pub mod build;
+pub mod distribution;
 pub mod manifest;
 pub mod overlay;
 pub mod registry;
@@ -40,6 +41,7 @@ pub use build::{
 };
 pub use config::{ConfigFile, Empty, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::Digest;
+pub use distribution::{RegistryConfig, RegistryServer};
 pub use error::{Error, Result};
 pub use image::Image;
 pub use options::{

@@ -193,6 +193,11 @@ fn is_registry(host: &str) -> bool {
     name.split('.').all(label) && port.is_none_or(|p| p.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
+/// Whether a text is the name of a repository within a registry.
+pub(crate) fn is_repository(name: &str) -> bool {
+    name.len() <= NAME_LIMIT && name.split('/').all(is_component)
+}
+
 /// Lower-case letters and digits, separated by one dot, one or two underscores, or dashes.
 fn is_component(part: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -206,7 +211,7 @@ fn is_component(part: &str) -> bool {
         .all(|s| matches!(s, b"." | b"_" | b"__") || s.iter().all(|b| *b == b'-'))
 }
 
-fn is_tag(tag: &str) -> bool {
+pub(crate) fn is_tag(tag: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     !tag.is_empty()
         && tag.len() <= TAG_LIMIT

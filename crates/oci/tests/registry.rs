@@ -72,6 +72,24 @@ async fn pulls_and_pulls_nothing_twice() {
     assert_eq!(store.dir().join("tmp").read_dir().unwrap().count(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pulls_of_one_image_at_once_transfer_it_once() {
+    if !root_or_skip("pulls_of_one_image_at_once_transfer_it_once") {
+        return;
+    }
+    let (_dir, store) = store();
+    let registry = Registry::start(Options::default()).await;
+    publish(&registry, "app", "1", "amd64");
+    let mut pulls = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let (store, name) = (store.clone(), format!("{}/app:1", registry.base()));
+        pulls.spawn(async move { store.pull(&name, &PullOptions::default()).await.unwrap().id });
+    }
+    let ids = pulls.join_all().await;
+    assert!(ids.iter().all(|id| *id == ids[0]));
+    assert_eq!(registry.requests().iter().filter(|r| r.contains("/blobs/")).count(), 3);
+}
+
 #[tokio::test]
 async fn picks_the_platform_of_an_index() {
     if !root_or_skip("picks_the_platform_of_an_index") {

@@ -15,7 +15,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::tls;
+use super::{proxy, tls};
 use crate::error::{Error, Result};
 
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -30,6 +30,7 @@ const KEPT_LIMIT: usize = 8;
 pub struct Http {
     verifying: Arc<ClientConfig>,
     trusting: Arc<ClientConfig>,
+    proxies: proxy::Proxies,
     /// Connections by scheme and authority.
     kept: Mutex<Vec<(String, SendRequest<Body>)>>,
 }
@@ -62,7 +63,8 @@ pub fn full(bytes: Bytes) -> Body {
 impl Http {
     pub fn new(ca_file: Option<&std::path::Path>) -> Result<Http> {
         let (verifying, trusting) = (tls::verifying(ca_file)?, tls::trusting()?);
-        Ok(Http { verifying, trusting, kept: Mutex::new(Vec::new()) })
+        let proxies = proxy::Proxies::from_env();
+        Ok(Http { verifying, trusting, proxies, kept: Mutex::new(Vec::new()) })
     }
 
     /// Sends a request to an absolute URI. `trust` leaves the certificate unchecked.
@@ -74,8 +76,20 @@ impl Http {
         let uri = request.uri().clone();
         let host = uri.authority().map(|a| a.as_str().to_owned()).unwrap_or_default();
         let key = format!("{}://{host}", uri.scheme_str().unwrap_or_default());
-        let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-        *request.uri_mut() = path.parse().map_err(|_| Failure::Connect("bad path".to_owned()))?;
+        let plain_proxy = self.proxies.select(&uri).filter(|_| uri.scheme_str() == Some("http"));
+        match plain_proxy {
+            // A proxy without a tunnel is told the whole address.
+            Some(proxy) => {
+                if let Some(Ok(value)) = proxy::authorization(proxy).map(|a| a.parse()) {
+                    request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
+                }
+            }
+            None => {
+                let path = uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
+                *request.uri_mut() =
+                    path.parse().map_err(|_| Failure::Connect("bad path".to_owned()))?;
+            }
+        }
         let value = host.parse().map_err(|_| Failure::Connect("bad host".to_owned()))?;
         request.headers_mut().insert(header::HOST, value);
         request
@@ -115,9 +129,24 @@ impl Http {
         let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
         let fail = |what: String| Failure::Connect(format!("cannot reach {host}:{port}: {what}"));
-        let tcp = match timeout(CONNECT_LIMIT, TcpStream::connect((name.as_str(), port))).await {
-            Ok(tcp) => tcp.map_err(|e| fail(e.to_string()))?,
-            Err(_) => return Err(fail("connection timed out".to_owned())),
+        let proxy = self.proxies.select(uri);
+        let (to, to_port) = match proxy {
+            Some(proxy) => {
+                (proxy.host().unwrap_or_default().to_owned(), proxy.port_u16().unwrap_or(80))
+            }
+            None => (name.clone(), port),
+        };
+        let dial = async {
+            let mut tcp = TcpStream::connect((to.as_str(), to_port)).await?;
+            if let (Some(proxy), true) = (proxy, https) {
+                proxy::tunnel(&mut tcp, proxy, &format!("{host}:{port}")).await?;
+            }
+            std::io::Result::Ok(tcp)
+        };
+        let via = proxy.map_or(String::new(), |_| format!("proxy {to}:{to_port}: "));
+        let tcp = match timeout(CONNECT_LIMIT, dial).await {
+            Ok(tcp) => tcp.map_err(|e| fail(format!("{via}{e}")))?,
+            Err(_) => return Err(fail(format!("{via}connection timed out"))),
         };
         let _ = tcp.set_nodelay(true);
         if !https {
@@ -202,6 +231,44 @@ pub fn join(base: &Uri, location: &str) -> Result<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A proxy that answers once and tells what it was asked.
+    async fn ask_through_proxy(uri: &str, answer: &'static str) -> (String, String) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy: Uri =
+            format!("http://me:pw@{}", listener.local_addr().unwrap()).parse().unwrap();
+        let asked = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut buffer = vec![0; 4096];
+            let n = tcp.read(&mut buffer).await.unwrap();
+            tcp.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&buffer[..n]).into_owned()
+        });
+        let mut http = Http::new(None).unwrap();
+        http.proxies =
+            proxy::Proxies { http: Some(proxy.clone()), https: Some(proxy), direct: vec![] };
+        let mut request = Request::new(empty());
+        *request.uri_mut() = uri.parse().unwrap();
+        let result = match http.send(request, false).await {
+            Ok(response) => response.status().to_string(),
+            Err(e) => e.to_string(),
+        };
+        (asked.await.unwrap(), result)
+    }
+
+    #[tokio::test]
+    async fn proxies_are_told_where_to_go() {
+        let answer = "HTTP/1.1 204 No Content\r\n\r\n";
+        let (asked, result) = ask_through_proxy("http://registry.example:5000/v2/", answer).await;
+        assert!(asked.starts_with("GET http://registry.example:5000/v2/ HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.to_lowercase().contains("proxy-authorization: basic "), "{asked}");
+        assert_eq!(result, "204 No Content");
+        let refusal = "HTTP/1.1 403 Forbidden\r\n\r\n";
+        let (asked, result) = ask_through_proxy("https://registry.example/v2/", refusal).await;
+        assert!(asked.starts_with("CONNECT registry.example:443 HTTP/1.1\r\n"), "{asked}");
+        assert!(result.contains("the proxy refuses: HTTP/1.1 403"), "{result}");
+    }
 
     #[test]
     fn locations() {

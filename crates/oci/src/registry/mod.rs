@@ -6,6 +6,7 @@ mod client;
 mod download;
 mod fetch;
 mod http;
+mod proxy;
 mod pull;
 mod push;
 mod tls;
@@ -15,3 +16,4 @@ pub use auth::{Auth, DockerConfig};
 
 pub(crate) use fetch::fetch;
 pub(crate) use pull::blocking;
+pub(crate) use token::escape;

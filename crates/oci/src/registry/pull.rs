@@ -23,15 +23,22 @@ impl ImageStore {
     /// Pulls an image from its registry. Content that is here already is not transferred.
     pub async fn pull(&self, reference: &str, options: &PullOptions) -> Result<Image> {
         let reference = Reference::parse(reference)?;
+        let (store, name) = (self.clone(), reference.to_string());
+        // Whoever wants the same image waits and then finds it here.
+        let turn = blocking(move || store.take_turn(&name)).await?;
         let store = self.clone();
         let operation = Arc::new(blocking(move || store.begin()).await?);
         let result = self.pull_with(&reference, options, &operation).await;
+        if result.is_err() {
+            settle(&operation).await;
+        }
         if matches!(result, Err(Error::Corrupt(_) | Error::TooLarge(_))) {
             let store = self.clone();
             drop(operation);
             // What a hostile registry sent does not stay.
             let _ = blocking(move || store.sweep()).await;
         }
+        drop(turn);
         result
     }
 
@@ -89,6 +96,16 @@ impl ImageStore {
             }
         }
         Ok(())
+    }
+}
+
+/// Waits until the threads that write blobs have noticed that nobody wants them any more.
+async fn settle(operation: &Arc<Operation>) {
+    for _ in 0..200 {
+        if Arc::strong_count(operation) == 1 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
 

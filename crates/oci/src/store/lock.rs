@@ -74,6 +74,15 @@ impl ImageStore {
         Ok(file)
     }
 
+    /// Waits until nobody else pulls the image of this name; the lock ends with the file. Names
+    /// share a bounded number of locks.
+    pub(crate) fn take_turn(&self, name: &str) -> Result<File> {
+        let bucket = crate::digest::Digest::of(name.as_bytes());
+        let file = self.lock_file(&format!("pull-{}", &bucket.hex()[..2]))?;
+        file.lock().during(|| "wait for another pull".to_owned())?;
+        Ok(file)
+    }
+
     /// Removes what killed processes left in `tmp`, unless somebody is at work.
     pub(super) fn clean_leftovers(&self) -> Result<()> {
         let tmp = self.dir.join("tmp");
