@@ -302,8 +302,9 @@ impl Change<'_> {
 
     async fn patch(&self) -> Result<Object, ApiError> {
         let call = self.call;
-        let options = WriteQuery::parse(self.query, "PatchOptions")?;
+        // The form first: whether an option is allowed depends on it.
         let kind = patch::kind(&body::content_type(self.headers))?;
+        let options = WriteQuery::parse(self.query, "PatchOptions")?;
         let patch = json::decode(self.body)
             .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
         let dry_run = options.dry_run;

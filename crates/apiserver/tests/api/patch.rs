@@ -55,6 +55,14 @@ async fn patches_that_do_not_fit() {
         let (got, status) = patch(&mut api, &path, kind, body).await;
         assert_eq!(got, code, "{kind} {body}: {status}");
     }
+    // Clients fall back to applying by themselves on 415, whatever else they ask for.
+    let apply = format!("{path}?fieldManager=kubectl&force=false");
+    assert_eq!(patch(&mut api, &apply, "apply-patch+yaml", "{}").await.0, 415);
+    let forced = patch(&mut api, &apply, "merge-patch+json", "{}").await;
+    assert_eq!(
+        forced.1.at("message").str(),
+        "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"
+    );
     let stale = r#"{"metadata":{"resourceVersion":"1"},"data":{"k":"x"}}"#;
     assert_eq!(patch(&mut api, &path, "merge-patch+json", stale).await.0, 409);
     let unknown = patch(
