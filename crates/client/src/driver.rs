@@ -67,6 +67,8 @@ pub async fn run(setup: Setup) {
             }
         };
         tokio::select! {
+            // In a fixed order, so that a simulation repeats itself.
+            biased;
             some = notices.recv() => take_note(&mut driver, some, &caches),
             Some((task, outcomes)) = running.next() => driver.finish(task, outcomes, env.now()),
             Some((resource, number)) = relists.next() => {

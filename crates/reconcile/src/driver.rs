@@ -137,6 +137,8 @@ pub struct Driver {
     reconcilers: Vec<Arc<dyn Reconciler>>,
     watchers: BTreeMap<GroupResource, Vec<usize>>,
     watch_all: Vec<usize>,
+    /// Per reconciler what it has to wait for at the start; empty once all of it is there.
+    unlisted: Vec<Vec<Gate>>,
     items: BTreeMap<Id, Item>,
     ready: VecDeque<Id>,
     parked: BTreeMap<Gate, BTreeSet<Id>>,
@@ -164,8 +166,12 @@ impl Driver {
                 watchers.entry(resource.group_resource()).or_default().push(i);
             }
         }
+        let listed = |r: &Arc<dyn Reconciler>| {
+            r.watches().iter().map(|w| Gate::Listed(w.group_resource())).collect()
+        };
         Driver {
             config,
+            unlisted: reconcilers.iter().map(listed).collect(),
             reconcilers,
             watchers,
             watch_all,
@@ -363,15 +369,11 @@ impl Driver {
 
     /// The first gate that holds the key back; the open ones are forgotten.
     fn closed_gate(&mut self, id: &Id, world: &World, now: Time) -> Option<Gate> {
-        let unlisted = self.reconcilers[id.0]
-            .watches()
-            .iter()
-            .map(|r| Gate::Listed(r.group_resource()))
-            .find(|g| !g.is_open(world, &self.relists));
-        if unlisted.is_some() {
-            return unlisted;
-        }
         let relists = &self.relists;
+        self.unlisted[id.0].retain(|gate| !gate.is_open(world, relists));
+        if let Some(gate) = self.unlisted[id.0].first() {
+            return Some(gate.clone());
+        }
         let item = self.items.get_mut(id)?;
         item.gates.retain(|(gate, _)| !gate.is_open(world, relists));
         let patience = self.config.patience;

@@ -44,15 +44,10 @@ pub(super) async fn run(
                 match client.watch(&info.resource, "", &options).await {
                     Ok(stream) => {
                         wait = FIRST_WAIT;
-                        match follow(&caches, &info, &orders, stream).await {
-                            End::Broken => {
-                                // A server that goes down ends every watch at once, and the next
-                                // as well; without a pause this would spin.
-                                tokio::time::sleep(FIRST_WAIT).await;
-                                Ok(synced(&caches, &info))
-                            }
-                            End::Stale => Ok(None),
-                        }
+                        Ok(match follow(&caches, &info, &orders, stream).await {
+                            End::Broken => synced(&caches, &info),
+                            End::Stale => None,
+                        })
                     }
                     Err(e) if is_expired(&e) => Ok(None),
                     Err(e) => Err(e),
@@ -102,8 +97,9 @@ async fn follow(
 ) -> End {
     loop {
         let event = tokio::select! {
-            event = stream.next() => event,
+            biased;
             () = orders.wake.notified() => return End::Stale,
+            event = stream.next() => event,
         };
         let Some(caches) = caches.upgrade() else { return End::Broken };
         match event {

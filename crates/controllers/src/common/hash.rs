@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 
 use timonier_meta::names;
-use timonier_object::{Value, json};
+use timonier_object::{Map, Value, json};
 
 /// The hash of a pod template and a collision count, as a label's value. It depends on the
 /// content alone: neither the order of fields nor empty fields count. (Upstream hashes a dump of
@@ -28,6 +28,30 @@ pub fn canonical(value: &Value) -> Value {
         }
         Value::Array(items) => Value::array(items.iter().map(canonical)),
         other => other.clone(),
+    }
+}
+
+/// Whether two values have the same content, as [`canonical`] sees it.
+pub fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let within = |a: &Map, b: &Map| {
+                a.iter().all(|(k, v)| is_hollow(v) || b.get(k).is_some_and(|w| same(v, w)))
+            };
+            within(a, b) && b.iter().all(|(k, v)| is_hollow(v) || a.contains_key(k))
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        _ => a == b || is_hollow(a) && is_hollow(b),
+    }
+}
+
+/// Whether nothing of the value is left in its canonical form.
+fn is_hollow(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.values().all(is_hollow),
+        other => is_void(other),
     }
 }
 
@@ -54,5 +78,7 @@ mod tests {
         assert_ne!(template_hash(&a, None), template_hash(&c, None));
         assert_ne!(template_hash(&a, None), template_hash(&a, Some(1)));
         assert_ne!(template_hash(&a, Some(2)), template_hash(&a, Some(1)));
+        assert!(same(&a, &b) && same(&b, &a) && !same(&a, &c) && !same(&c, &a));
+        assert!(!same(&a, &value!({})) && same(&value!({ "x": { "y": [] } }), &value!({})));
     }
 }

@@ -9,7 +9,7 @@ use timonier_meta::gvk::resources::CONTROLLERREVISIONS;
 use timonier_object::{Value, value};
 use timonier_reconcile::{World, Write};
 
-use super::hash::{canonical, template_hash};
+use super::hash::{self, template_hash};
 use super::pods::controller_reference;
 
 /// The label with the hash of the revision, on revisions and pods.
@@ -28,9 +28,8 @@ pub struct History {
 /// Finds the revision of the owner's present template among `stored`, or makes it.
 pub fn history(owner: &Value, stored: Vec<Arc<Value>>, world: &World) -> History {
     let data = snapshot(owner);
-    let wanted = canonical(&data);
     let (mut same, mut old): (Vec<_>, Vec<_>) =
-        stored.into_iter().partition(|r| canonical(r.at("data")) == wanted);
+        stored.into_iter().partition(|r| hash::same(r.at("data"), &data));
     let order = |r: &Arc<Value>| (r.at("revision").int_or(0), r.created(), r.key());
     old.sort_by_key(order);
     same.sort_by_key(order);

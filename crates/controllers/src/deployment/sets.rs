@@ -12,7 +12,7 @@ use timonier_reconcile::{Context, Plan, Reason, World, Write};
 
 use super::annotations::{self, REVISION};
 use super::revision_patch;
-use crate::common::hash::{canonical, template_hash};
+use crate::common::hash::{self, template_hash};
 use crate::common::intstr::scaled;
 use crate::common::pods::controller_reference;
 
@@ -66,8 +66,7 @@ impl<'a> Sets<'a> {
             .map(|s| Set { value: Value::clone(&s), stored: Some(s), changed: false })
             .collect();
         all.sort_by(|a, b| a.age().cmp(&b.age()));
-        let template = canonical(deployment.at("spec.template"));
-        let new = all.iter().position(|s| canonical(&template_without_hash(&s.value)) == template);
+        let new = all.iter().position(|s| same_template(&s.value, deployment));
         let mut status = deployment.at("status").clone();
         status.make_object();
         Sets { deployment, world, context, status, all, new, deletes: Vec::new(), requeue_at: None }
@@ -290,5 +289,7 @@ pub fn template_without_hash(set: &Value) -> Value {
 
 /// Whether a ReplicaSet has the Deployment's template.
 pub fn same_template(set: &Value, deployment: &Value) -> bool {
-    canonical(&template_without_hash(set)) == canonical(deployment.at("spec.template"))
+    let (ours, theirs) = (set.at("spec.template"), deployment.at("spec.template"));
+    hash::same(ours.at("spec"), theirs.at("spec"))
+        && hash::same(&template_without_hash(set), theirs)
 }

@@ -1,0 +1,101 @@
+//! The processes of the control plane: they can be killed and started.
+
+use std::sync::Arc;
+
+use timonier_client::Client;
+use timonier_client::cache::Caches;
+use timonier_client::driver::{self, Setup, schedule};
+use timonier_controllers::Settings;
+use timonier_meta::Environment;
+use timonier_reconcile::Config;
+use timonier_scheduler::Scheduler;
+use tokio::task::AbortHandle;
+
+use crate::api::Api;
+use crate::api::resources;
+use crate::faults::{Faults, Faulty};
+
+/// What every process needs.
+#[derive(Clone)]
+pub struct Ground {
+    pub api: Arc<Api>,
+    pub faults: Arc<Faults>,
+    pub env: Arc<dyn Environment>,
+}
+
+impl Ground {
+    /// A client whose requests suffer the faults.
+    pub fn client(&self) -> Arc<dyn Client> {
+        Arc::new(Faulty { inner: self.api.clone(), faults: self.faults.clone() })
+    }
+}
+
+/// The processes that run; `None` for one that is dead.
+pub struct Processes {
+    ground: Ground,
+    controllers: Option<AbortHandle>,
+    scheduler: Option<AbortHandle>,
+}
+
+impl Processes {
+    pub fn start(ground: Ground) -> Self {
+        let mut all = Processes { ground, controllers: None, scheduler: None };
+        all.revive();
+        all
+    }
+
+    /// Starts what is dead.
+    pub fn revive(&mut self) {
+        let seed = self.ground.env.random();
+        if self.controllers.is_none() {
+            self.controllers = Some(start_controllers(self.ground.clone(), seed));
+        }
+        if self.scheduler.is_none() {
+            self.scheduler = Some(start_scheduler(self.ground.clone(), seed));
+        }
+    }
+
+    pub fn kill_controllers(&mut self) {
+        if let Some(process) = self.controllers.take() {
+            process.abort();
+        }
+    }
+
+    pub fn kill_scheduler(&mut self) {
+        if let Some(process) = self.scheduler.take() {
+            process.abort();
+        }
+    }
+}
+
+fn start_controllers(ground: Ground, seed: u64) -> AbortHandle {
+    let client = ground.client();
+    let run = async move {
+        let caches = Caches::new(client.clone(), ground.env.clone());
+        resources().into_iter().for_each(|info| caches.add(info));
+        driver::run(Setup {
+            client,
+            caches,
+            env: ground.env,
+            reconcilers: timonier_controllers::all(Settings { root_ca: "CA".into() }),
+            config: Config { seed, ..Config::default() },
+            field_manager: "kube-controller-manager".into(),
+        })
+        .await;
+    };
+    tokio::spawn(run).abort_handle()
+}
+
+fn start_scheduler(ground: Ground, seed: u64) -> AbortHandle {
+    let client = ground.client();
+    let run = async move {
+        let caches = Caches::new(client.clone(), ground.env.clone());
+        let watched = Scheduler::watches();
+        for info in resources().into_iter().filter(|i| watched.contains(&i.resource)) {
+            caches.add(info);
+        }
+        let config = timonier_scheduler::Config { seed, ..Default::default() };
+        schedule::run(schedule::Setup { client, caches, env: ground.env, config }).await;
+    };
+    tokio::spawn(run).abort_handle()
+}
