@@ -76,6 +76,11 @@ pub fn remove(path: &Path, name: &str) -> Result<()> {
     if config == before { Ok(()) } else { save(path, &config) }
 }
 
+/// The current context of a kubeconfig, empty where there is none.
+pub fn current_context(path: &Path) -> Result<String> {
+    Ok(load(path)?.at("current-context").str().to_owned())
+}
+
 /// The user's kubeconfig: the first file of `$KUBECONFIG`, else `~/.kube/config`.
 pub fn user_path() -> Option<PathBuf> {
     if let Some(list) = std::env::var_os("KUBECONFIG") {

@@ -9,10 +9,16 @@
 //! whole or not at all; nothing of the user's kubeconfig is lost.
 //! Deliberately absent: the composition of a server (the binary crate).
 
+pub mod access;
+pub mod args;
 pub mod cluster;
+pub mod command;
 pub mod files;
+pub mod host;
 pub mod kubeconfig;
 pub mod lock;
 pub mod pki;
 pub mod preflight;
 pub mod progress;
+pub mod run_step;
+pub mod teardown;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use timonier_meta::gvk::resources;
 use timonier_object::Value;
+use timonier_pod::Event;
+use timonier_pod::admission::{self, Rejection};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
@@ -47,6 +49,8 @@ pub(crate) async fn found(shared: &Shared) -> Result<Found, timonier_runtime::Er
 struct Handle {
     to: mpsc::UnboundedSender<Message>,
     pod: Arc<Value>,
+    /// It has left the API, or was not taken: it does not count for others.
+    out: bool,
 }
 
 struct Dispatcher {
@@ -106,12 +110,14 @@ impl Dispatcher {
                 None => {
                     let sandboxes =
                         self.found.remove(pod.uid()).map(|(ids, _)| ids).unwrap_or_default();
-                    self.spawn(pod, sandboxes, None);
+                    let rejection = self.check(&pod, &sandboxes);
+                    self.spawn(pod, sandboxes, None, rejection);
                     self.share();
                 }
             },
             Change::Gone(pod) => {
-                if let Some(handle) = self.workers.get(pod.uid()) {
+                if let Some(handle) = self.workers.get_mut(pod.uid()) {
+                    handle.out = true;
                     let _ = handle.to.send(Message::Pod(pod.clone()));
                     let _ = handle.to.send(Message::Gone);
                 }
@@ -124,9 +130,32 @@ impl Dispatcher {
         }
     }
 
-    fn spawn(&mut self, pod: Arc<Value>, sandboxes: BTreeSet<String>, delay: Option<Duration>) {
+    /// Whether a pod that is new here fits. One that has been taken once stays.
+    fn check(&self, pod: &Value, sandboxes: &BTreeSet<String>) -> Option<Rejection> {
+        let taken = !sandboxes.is_empty() || !pod.at("status.startTime").is_null();
+        if taken || pod.is_deleting() || admission::is_over(pod) {
+            return None;
+        }
+        let others = self.workers.values().filter(|h| !h.out).map(|h| &*h.pod);
+        let rejection = admission::admit(pod, others, &self.shared.facts).err()?;
+        let event = Event::warning(&rejection.reason, rejection.message.clone());
+        self.shared.recorder.pod(pod, event);
+        Some(rejection)
+    }
+
+    fn spawn(
+        &mut self,
+        pod: Arc<Value>,
+        sandboxes: BTreeSet<String>,
+        delay: Option<Duration>,
+        rejection: Option<Rejection>,
+    ) {
         let uid = pod.uid().to_string();
-        let (worker, to) = Worker::new(self.shared.clone(), pod.clone(), sandboxes);
+        let (mut worker, to) = Worker::new(self.shared.clone(), pod.clone(), sandboxes);
+        let out = rejection.is_some();
+        if let Some(rejection) = rejection {
+            worker.reject(rejection);
+        }
         let task = self.tasks.spawn(async move {
             if let Some(delay) = delay {
                 tokio::time::sleep(delay).await;
@@ -134,7 +163,7 @@ impl Dispatcher {
             worker.run().await;
         });
         self.ids.insert(task.id(), uid.clone());
-        self.workers.insert(uid, Handle { to, pod });
+        self.workers.insert(uid, Handle { to, pod, out });
     }
 
     fn ended(&mut self, id: Id, panicked: bool) {
@@ -143,7 +172,7 @@ impl Dispatcher {
         if panicked {
             tracing::error!(pod = %handle.pod.key(), "a pod's worker failed and starts again");
             let sandboxes = self.sandboxes_of(&handle.to);
-            self.spawn(handle.pod, sandboxes, Some(AFTER_PANIC));
+            self.spawn(handle.pod, sandboxes, Some(AFTER_PANIC), None);
         }
         self.share();
     }
@@ -158,7 +187,7 @@ impl Dispatcher {
     fn end_orphans(&mut self) {
         for (uid, (sandboxes, pod)) in std::mem::take(&mut self.found) {
             tracing::info!(pod = %pod.key(), "a pod is gone from the API");
-            self.spawn(pod, sandboxes, None);
+            self.spawn(pod, sandboxes, None, None);
             let _ = self.workers[&uid].to.send(Message::Gone);
         }
         let live: BTreeSet<String> = self.workers.keys().cloned().collect();

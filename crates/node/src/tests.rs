@@ -273,3 +273,18 @@ async fn a_job_ends_and_its_message_is_read() {
     delete(&bench, "p", 30).await;
     bench.holds("it leaves", || bench.read("p").is_none() && bench.runtime.is_empty()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_does_not_fit_is_rejected() {
+    let bench = Bench::new("reject");
+    let spec = |cpu: &str| value!({ "containers": [{ "name": "c", "image": "web:1", "resources": { "requests": { "cpu": cpu } } }] });
+    bench.pod("small", spec("1m"));
+    bench.pod("huge", spec("100k"));
+    bench.until("small", ready).await;
+    let pod = bench.until("huge", |p| p.at("status.phase").str() == "Failed").await;
+    assert_eq!(pod.at("status.reason").str(), "OutOfcpu");
+    let message = pod.at("status.message").str();
+    assert!(message.starts_with("Pod was rejected: Node didn't have enough resource: cpu, requested: 100000000, used: "), "{message}");
+    assert!(bench.events("huge").iter().any(|e| e.starts_with("OutOfcpu: Node didn't")));
+    assert_eq!(bench.runtime.log(), ["sandbox small", "start c 0"]);
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use futures::{FutureExt, SinkExt, StreamExt};
+use futures::{FutureExt, StreamExt};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, ServerName, pem::PemObject};
 use timonier_meta::{Environment, Time};
@@ -378,7 +378,7 @@ async fn a_command_over_websocket() {
             other => panic!("channel {other}"),
         }
     }
-    let _ = socket.close().await;
+    let _ = socket.close(None).await;
     assert_eq!(output, b"echo a b");
     assert!(status.contains("\"reason\":\"ExitCode\",\"message\":\"3\""), "{status}");
 }

@@ -34,7 +34,10 @@ mod tests {
     fn manifests_read_as_clients_write_them() {
         let v = decode("apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    args: ['-c', \"x\"]\n    ports: [{containerPort: 80}]\n  x: 0644\n  y: ~\n").unwrap();
         assert_eq!(v.at("spec.containers").items()[0].at("args").items()[1].str(), "x");
-        assert_eq!(v.at("spec.containers").items()[0].at("ports").items()[0].at("containerPort").as_i64(), Some(80));
+        assert_eq!(
+            v.at("spec.containers").items()[0].at("ports").items()[0].at("containerPort").as_i64(),
+            Some(80)
+        );
         assert!(v.at("spec.y").is_null());
     }
 

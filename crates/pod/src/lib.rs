@@ -17,6 +17,7 @@
 #![no_std]
 extern crate alloc;
 
+pub mod admission;
 pub mod backoff;
 mod conditions;
 mod container_status;

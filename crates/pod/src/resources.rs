@@ -127,7 +127,12 @@ fn pod_amount(pod: &Value, list: &str, name: &str) -> Option<i64> {
 
 /// CPU thousandths that the pod asks for.
 pub fn pod_cpu_request(pod: &Value) -> i64 {
-    pod_amount(pod, "requests", "cpu").unwrap_or(0)
+    pod_request(pod, "cpu")
+}
+
+/// What the pod asks for of one resource: thousandths of CPU, units of all else.
+pub fn pod_request(pod: &Value, name: &str) -> i64 {
+    pod_amount(pod, "requests", name).unwrap_or(0)
 }
 
 /// The limits of the pod's cgroup.

@@ -23,6 +23,7 @@ mod nodes;
 mod processes;
 mod rest;
 mod run;
+mod schedule;
 mod users;
 mod wishes;
 

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use timonier_client::Client;
 use timonier_client::cache::Caches;
-use timonier_client::driver::{self, Setup, schedule};
+use timonier_client::driver::{self, Setup};
 use timonier_controllers::Settings;
 use timonier_meta::Environment;
 use timonier_reconcile::Config;
 use timonier_scheduler::Scheduler;
 use tokio::task::AbortHandle;
 
-use crate::api::Api;
 use crate::api::resources;
 use crate::faults::{Faults, Faulty};
+use crate::{api::Api, schedule};
 
 /// What every process needs.
 #[derive(Clone)]
@@ -94,8 +94,7 @@ fn start_scheduler(ground: Ground, seed: u64) -> AbortHandle {
         for info in resources().into_iter().filter(|i| watched.contains(&i.resource)) {
             caches.add(info);
         }
-        let config = timonier_scheduler::Config { seed, ..Default::default() };
-        schedule::run(schedule::Setup { client, caches, env: ground.env, config }).await;
+        schedule::run(client, caches, ground.env, seed).await;
     };
     tokio::spawn(run).abort_handle()
 }

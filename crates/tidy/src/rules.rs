@@ -50,7 +50,7 @@ pub const RULES: &[Rule] = &[
         Role::Acts,
         &["meta", "object", "pod", "traffic", "client", "reconcile", "runtime", "network", "oci"],
     ),
-    rule("cli", Role::Acts, &["meta", "object", "client", "oci", "runtime", "network"]),
+    rule("cli", Role::Acts, &["meta", "object", "client", "oci", "runtime", "network", "traffic"]),
     rule(
         "sim",
         Role::Checks,
@@ -77,6 +77,7 @@ pub const RULES: &[Rule] = &[
             "meta",
             "object",
             "schema",
+            "policy",
             "reconcile",
             "controllers",
             "scheduler",

@@ -1,1 +1,44 @@
-fn main() {}
+//! The binary: composes everything.
+//!
+//! Containers and shims are this same program, started again with hidden arguments; that is why
+//! the runtime looks at the arguments first, while there is a single thread.
+
+mod environment;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use timonier_cli::args::{Cli, Command};
+use timonier_cli::command;
+
+fn main() -> ExitCode {
+    if let Some(code) = timonier_runtime::reexec_main(std::env::args_os()) {
+        return ExitCode::from(code as u8);
+    }
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("timonier: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(what: Command) -> anyhow::Result<()> {
+    match what {
+        Command::Up(args) => command::up::run(&args),
+        Command::Down(args) => command::down::run(&args),
+        Command::Status(args) => command::status::run(&args),
+        Command::Reset(args) => command::reset::run(&args),
+        Command::Server(args) => server::run(&args),
+        Command::Agent(_) => anyhow::bail!(
+            "joining another machine's cluster is not there yet; `timonier up` runs a cluster of one node"
+        ),
+        Command::Example(args) => command::example::run(&args),
+        Command::Build(args) => command::build::run(&args),
+        Command::Images(args) => command::images::run(&args),
+        Command::Pull(args) => command::pull::run(&args),
+        Command::Image(args) => command::image::run(&args),
+    }
+}

@@ -44,10 +44,15 @@ pub(super) async fn run(
                 match client.watch(&info.resource, "", &options).await {
                     Ok(stream) => {
                         wait = FIRST_WAIT;
-                        Ok(match follow(&caches, &info, &orders, stream).await {
-                            End::Broken => synced(&caches, &info),
-                            End::Stale => None,
-                        })
+                        match follow(&caches, &info, &orders, stream).await {
+                            End::Broken => {
+                                // A server that goes down ends every watch at once, and the next
+                                // as well; without a pause this would spin.
+                                tokio::time::sleep(FIRST_WAIT).await;
+                                Ok(synced(&caches, &info))
+                            }
+                            End::Stale => Ok(None),
+                        }
                     }
                     Err(e) if is_expired(&e) => Ok(None),
                     Err(e) => Err(e),

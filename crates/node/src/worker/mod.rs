@@ -102,6 +102,13 @@ impl Worker {
         (worker, own)
     }
 
+    /// Has the pod end as failed without having run.
+    pub fn reject(&mut self, why: timonier_pod::admission::Rejection) {
+        let message = format!("Pod was rejected: {}", why.message);
+        let now = self.shared.now();
+        self.memory.evict(&why.reason, message, 0, now);
+    }
+
     /// Works until nothing of the pod is left on the node.
     pub async fn run(mut self) {
         self.subscribe();

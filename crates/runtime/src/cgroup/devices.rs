@@ -147,6 +147,8 @@ const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_ATTACH: libc::c_int = 8;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
+/// Every program up the tree must allow; parents with their own do not forbid ours.
+const BPF_F_ALLOW_MULTI: u32 = 2;
 
 #[repr(C)]
 struct LoadAttr {
@@ -200,7 +202,7 @@ fn attach(cgroup: &fs::File, program: &OwnedFd) -> io::Result<()> {
         target_fd: cgroup.as_raw_fd() as u32,
         attach_bpf_fd: program.as_raw_fd() as u32,
         attach_type: BPF_CGROUP_DEVICE,
-        attach_flags: 0,
+        attach_flags: BPF_F_ALLOW_MULTI,
     };
     // SAFETY: as above; the group keeps its own reference to the program.
     let result =

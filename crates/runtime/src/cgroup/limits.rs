@@ -19,7 +19,10 @@ impl Cgroups {
             }
             Version::V2 { root } => {
                 let dir = root.join(below);
-                write_all(&v2_files(resources), &|_| Ok(dir.clone()))
+                let mut files = v2_files(resources);
+                // Kernels may be built or started without accounting of swap.
+                files.retain(|(f, _)| f != "memory.swap.max" || dir.join(f).exists());
+                write_all(&files, &|_| Ok(dir.clone()))
             }
         }
     }
@@ -176,11 +179,13 @@ mod tests {
     fn v2_writes_into_the_group() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("pod")).unwrap();
+        std::fs::write(dir.path().join("pod/memory.swap.max"), "max").unwrap();
         let cgroups = Cgroups { version: Version::V2 { root: dir.path().into() } };
         cgroups.apply("/pod", &sample()).unwrap();
         let read = |f: &str| std::fs::read_to_string(dir.path().join("pod").join(f)).unwrap();
         assert_eq!(read("memory.max"), "67108864");
         assert_eq!(read("cpu.max"), "50000 100000");
+        assert_eq!(read("memory.swap.max"), "0");
     }
 
     #[test]

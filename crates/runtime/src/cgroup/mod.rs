@@ -405,4 +405,43 @@ mod tests {
         }
         assert!(check("/timonier/pod-1").is_ok());
     }
+
+    /// The v2 hierarchy of this host, also where it has no controllers: birth into a group, the
+    /// device filter, killing and removal are the kernel's own here.
+    #[test]
+    fn v2_groups_of_this_host() {
+        let Some(root) = Cgroups::detect().ok().and_then(|c| c.unified().map(PathBuf::from)) else {
+            return eprintln!("skipped: no cgroup2 is mounted");
+        };
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root");
+        }
+        let cgroups = Cgroups { version: Version::V2 { root } };
+        let parent = format!("/timonier-test-v2-{}", std::process::id());
+        let path = format!("{parent}/pod/container");
+        cgroups.create(&path).unwrap();
+        cgroups.restrict_devices(&path, &DeviceRule::defaults()).unwrap();
+        let group = cgroups.join(&path).unwrap().unwrap();
+        // A program of its own, because this process has threads.
+        let script = "echo $$ > \"$0/cgroup.procs\"; \
+            echo x > /dev/null || exit 1; head -c1 /dev/zero > /dev/null || exit 2; \
+            cat /dev/kmsg > /dev/null 2>&1 & sleep 0.2; kill $! 2>/dev/null && exit 3; \
+            head -c1 /dev/mem >/dev/null 2>&1 && exit 4; sleep 1000";
+        let dir = cgroups.dirs(&path)[0].1.clone();
+        let mut child =
+            std::process::Command::new("/bin/sh").args(["-c", script]).arg(&dir).spawn().unwrap();
+        let start = std::time::Instant::now();
+        while cgroups.processes(&parent).len() < 2 && start.elapsed().as_secs() < 10 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let early = child.try_wait().unwrap();
+        cgroups.kill(&parent);
+        let status = child.wait().unwrap();
+        drop(group);
+        cgroups.remove(&parent).unwrap();
+        assert!(!cgroups.exists(&parent));
+        assert_eq!(early, None, "the filter let something through");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
 }

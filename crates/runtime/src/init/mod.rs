@@ -185,10 +185,13 @@ fn enter_pid_namespace(pid: &PidNamespace) -> Outcome<()> {
     check(result).explain(|| "enter the PID namespace".into())
 }
 
-/// Joins mounts, cgroup view and process IDs of a running container; the shim is in its other
-/// namespaces already.
+/// Joins mounts and process IDs of a running container; the shim is in its other namespaces
+/// already.
 fn enter_container(init: &BorrowedFd) -> Outcome<()> {
-    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP | libc::CLONE_NEWPID;
+    join(init, libc::CLONE_NEWNS | libc::CLONE_NEWPID)
+}
+
+fn join(init: &BorrowedFd, flags: libc::c_int) -> Outcome<()> {
     // SAFETY: a plain system call on a borrowed descriptor.
     check(unsafe { libc::setns(init.as_raw_fd(), flags) })
         .explain(|| "enter the container's namespaces".into())
@@ -215,7 +218,12 @@ fn become_process(
             spec = ProcessSpec::of_container(&plan.config);
             &spec
         }
-        Job::Exec { process, .. } => *process,
+        Job::Exec { process, init, .. } => {
+            // Only now: where cgroup namespaces are borders of delegation (systemd mounts them so),
+            // nobody inside may be put into the group from outside.
+            join(init, libc::CLONE_NEWCGROUP)?;
+            *process
+        }
     };
     match stdio {
         Stdio::Pipes { stdin, stdout, stderr } => {

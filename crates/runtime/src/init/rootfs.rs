@@ -333,3 +333,44 @@ fn pivot(root: BorrowedFd) -> Outcome<()> {
     unmount(".", UnmountFlags::DETACH).explain(|| "leave the old root".into())?;
     std::env::set_current_dir("/").explain(|| "enter the root".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Debian 12's kernel takes layers only as text; newer ones must not hide a mistake there.
+    #[test]
+    fn layers_as_text_mount_too() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_path_buf();
+        for name in ["layers/a", "layers/b", "upper", "work", "rootfs"] {
+            fs::create_dir_all(path.join(name)).unwrap();
+        }
+        fs::write(path.join("layers/a/file"), "top").unwrap();
+        fs::write(path.join("layers/b/file"), "below").unwrap();
+        // Mounts and directory of this thread only.
+        let work = std::thread::spawn(move || {
+            // SAFETY: changes this thread's own view.
+            check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).unwrap();
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            mount_change("/", private).unwrap();
+            let lower = [path.join("layers/a"), path.join("layers/b")];
+            overlay_by_text(&lower, &path, &path.join("rootfs")).unwrap();
+            assert_eq!(fs::read_to_string(path.join("rootfs/file")).unwrap(), "top");
+            fs::write(path.join("rootfs/new"), "x").unwrap();
+            assert!(path.join("upper/new").exists());
+            let odd = [path.join("layers/a:b"), path.join("layers/b")];
+            assert!(overlay_by_text(&odd, &path, &path.join("rootfs")).is_err());
+        });
+        work.join().unwrap();
+    }
+
+    #[test]
+    fn targets_are_compared_in_one_form() {
+        assert_eq!(clean("//a/./b/"), "/a/b");
+        assert_eq!(clean("/"), "");
+    }
+}

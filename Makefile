@@ -1,0 +1,59 @@
+# Timonier: `make up` builds and starts a cluster, `make test` runs every test, `make down` removes
+# the cluster from the host. Needs Debian 12, root, and a Rust toolchain.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN    := $(TARGET)/release/timonier
+TOOLS  := $(CURDIR)/target/tools
+SEEDS  ?= 1000
+export TIMONIER_TOOLS := $(TOOLS)
+
+.PHONY: help up down build test check unit sim e2e bench tools build-deps test-deps clean
+
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+up: build ## Build, start a one-node cluster, deploy the example
+	$(BIN) up
+	$(BIN) example
+
+down: ## Stop the cluster and take everything of it off the host
+	$(BIN) down
+
+build: build-deps ## Build the binary
+	cargo build --release --locked --package timonier
+
+test: build-deps test-deps tools check unit sim e2e ## Run every test
+
+check: ## Formatting and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: ## Unit and integration tests of every crate
+	cargo test --workspace --locked -- --quiet 2>&1 | tests/summary
+
+sim: ## The control plane under virtual time with faults, SEEDS=1000
+	cargo run --quiet --locked --package timonier-sim -- --seeds $(SEEDS)
+
+e2e: build ## Real containers and the real kubectl
+	TIMONIER_BIN=$(abspath $(BIN)) cargo test --locked --package timonier --test e2e
+
+bench: build test-deps tools ## Print every figure beside a peer or a physical limit
+	tests/bench $(BIN)
+
+tools: $(TOOLS)/kubectl ## Fetch the real kubectl and helm
+
+$(TOOLS)/kubectl:
+	tests/fetch-tools $(TOOLS)
+
+# Debian packages, installed only where one is missing.
+BUILD_PACKAGES := gcc libc6-dev libseccomp-dev pkg-config busybox-static
+TEST_PACKAGES  := etcd-server python3-pip python3-venv unzip xz-utils apt-utils dpkg
+
+build-deps:
+	@tests/install-packages $(BUILD_PACKAGES)
+
+test-deps:
+	@tests/install-packages $(TEST_PACKAGES)
+
+clean: ## Delete what was built
+	cargo clean

@@ -1,0 +1,82 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cluster::{DEFAULT_NAME, Paths};
+
+/// Kubernetes in one binary.
+#[derive(Parser)]
+#[command(name = "timonier", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked for.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start the cluster in the background and wait until it is ready
+    Up(UpArgs),
+    /// Stop the cluster and take everything of it off the host; its data stays
+    Down(ClusterArgs),
+    /// Say how the cluster is
+    Status(ClusterArgs),
+    /// Stop the cluster and delete its data
+    Reset(ClusterArgs),
+    /// Run the control plane and a node in the foreground, for an init system
+    Server(ServerArgs),
+    /// Run a node of another machine's cluster in the foreground
+    Agent(ClusterArgs),
+    /// Deploy the example and print the URL that answers
+    Example(ClusterArgs),
+    /// Build an image from a Dockerfile
+    Build(crate::command::build::BuildArgs),
+    /// List the images
+    Images(ClusterArgs),
+    /// Pull an image from a registry
+    Pull(crate::command::pull::PullArgs),
+    /// Work with images
+    Image(crate::command::image::ImageArgs),
+}
+
+/// Which cluster.
+#[derive(Args, Clone)]
+pub struct ClusterArgs {
+    /// Where the cluster keeps everything [default: /var/lib/timonier, with --name /var/lib/timonier-NAME]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The cluster's name, also of its kubectl context [default: timonier]
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+impl ClusterArgs {
+    /// The cluster's paths; the directory need not exist.
+    pub fn paths(&self) -> Paths {
+        let data = match &self.data_dir {
+            Some(dir) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
+            None => Paths::default_dir(self.name.as_deref().unwrap_or(DEFAULT_NAME)),
+        };
+        Paths { data }
+    }
+}
+
+#[derive(Args, Clone)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// The API server's port, at the first start [default: 6443, or the next that is free]
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+}
+
+#[derive(Args, Clone)]
+pub struct ServerArgs {
+    #[command(flatten)]
+    pub up: UpArgs,
+    /// Report progress on standard output and leave the terminal's session (used by `up`)
+    #[arg(long, hide = true)]
+    pub background: bool,
+}

@@ -1,0 +1,31 @@
+//! `timonier down`: the server ends, then everything of the cluster leaves the host.
+
+use anyhow::Result;
+
+use crate::args::ClusterArgs;
+use crate::cluster::{ClusterConfig, Paths};
+use crate::{kubeconfig, lock, teardown};
+
+/// Stops the cluster. Its data stays, so that the next `up` resumes the same workloads.
+pub fn run(args: &ClusterArgs) -> Result<()> {
+    let paths = args.paths();
+    let Some(config) = ClusterConfig::load(&paths)? else {
+        println!("there is no cluster in {}", paths.data.display());
+        return Ok(());
+    };
+    stop(&paths, &config)?;
+    println!("the cluster {} is down; its data stays in {}", config.name, paths.data.display());
+    Ok(())
+}
+
+/// Stops the server and removes what the cluster has on the host.
+pub fn stop(paths: &Paths, config: &ClusterConfig) -> Result<()> {
+    if let Some(running) = lock::running(&paths.lock())? {
+        running.stop(&paths.lock())?;
+    }
+    teardown::run(paths, config)?;
+    if let Some(user) = kubeconfig::user_path() {
+        kubeconfig::remove(&user, &config.name)?;
+    }
+    Ok(())
+}

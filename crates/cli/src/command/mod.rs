@@ -1,0 +1,11 @@
+//! One command a file.
+
+pub mod build;
+pub mod down;
+pub mod example;
+pub mod image;
+pub mod images;
+pub mod pull;
+pub mod reset;
+pub mod status;
+pub mod up;

@@ -1,0 +1,78 @@
+//! `timonier up`: a server in the background, shown until it is ready.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::args::UpArgs;
+use crate::cluster::{ClusterConfig, Paths};
+use crate::{kubeconfig, lock, preflight, progress};
+
+/// Starts the cluster unless it runs, and returns once its node is Ready and its DNS answers.
+pub fn run(args: &UpArgs) -> Result<()> {
+    preflight::check()?;
+    let started = Instant::now();
+    let paths = args.cluster.paths();
+    let config = ClusterConfig::load_or_create(&paths, args.cluster.name.as_deref(), args.port)?;
+    let mut out = std::io::stdout();
+    if let Some(running) = lock::running(&paths.lock())? {
+        writeln!(out, "the cluster {} runs already (process {})", config.name, running.pid)?;
+        return tell_access(&paths, &config, &mut out);
+    }
+    start_server(args, &paths, started, &mut out)?;
+    writeln!(out, "the cluster {} is up in {:.2} s", config.name, started.elapsed().as_secs_f64())?;
+    tell_access(&paths, &config, &mut out)
+}
+
+fn start_server(
+    args: &UpArgs,
+    paths: &Paths,
+    started: Instant,
+    out: &mut impl Write,
+) -> Result<()> {
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(paths.log())
+        .with_context(|| format!("open {}", paths.log().display()))?;
+    let mut command = Command::new(std::env::current_exe().context("find this program")?);
+    command.arg("server").arg("--background").arg("--data-dir").arg(&paths.data);
+    if let Some(name) = &args.cluster.name {
+        command.arg("--name").arg(name);
+    }
+    let mut server = command
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .context("start the server")?;
+    let lines = server.stdout.take().context("the server's output")?;
+    progress::follow(lines, started, out)
+        .with_context(|| {
+            format!("the cluster did not come up; its log is {}", paths.log().display())
+        })
+        .inspect_err(|_| {
+            // A server that reported a failure ends by itself; collect it.
+            let _ = server.wait();
+        })
+}
+
+fn tell_access(paths: &Paths, config: &ClusterConfig, out: &mut impl Write) -> Result<()> {
+    let kubeconfig = paths.kubeconfig();
+    let current = kubeconfig::user_path()
+        .and_then(|p| kubeconfig::current_context(&p).ok())
+        .is_some_and(|c| c == config.name);
+    if current {
+        writeln!(out, "try: kubectl get nodes")?;
+    } else {
+        writeln!(out, "try: kubectl --context {} get nodes", config.name)?;
+    }
+    writeln!(out, "kubeconfig: {}", kubeconfig.display())?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The certificates of a cluster and what they are for.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Result;
+use timonier_cli::cluster::{ClusterConfig, Paths};
+use timonier_cli::kubeconfig::{self, Access};
+use timonier_cli::pki::{KeyPairPem, Pki, Request};
+
+/// Every certificate that the processes of a cluster show each other.
+pub struct Certificates {
+    /// The authority, PEM.
+    pub ca: String,
+    /// The API server's serving side.
+    pub apiserver: KeyPairPem,
+    /// The API server as a client of kubelets.
+    pub kubelet_client: KeyPairPem,
+    /// The kubelet's serving side.
+    pub kubelet: KeyPairPem,
+    /// The administrator, in `system:masters`.
+    pub admin: KeyPairPem,
+    /// Signs service account tokens.
+    pub service_account_key: String,
+}
+
+impl Certificates {
+    /// Reads the certificates, and makes or renews what is missing or old.
+    pub fn ensure(paths: &Paths, config: &ClusterConfig) -> Result<Self> {
+        let pki = Pki::open(&paths.pki(), &config.name)?;
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let node_ip = IpAddr::V4(config.node_ip);
+        let client = |file, common_name, organizations| {
+            pki.ensure(&Request {
+                file,
+                common_name,
+                organizations,
+                dns_names: Vec::new(),
+                addresses: Vec::new(),
+                server: false,
+            })
+        };
+        Ok(Certificates {
+            ca: pki.ca().to_owned(),
+            apiserver: pki.ensure(&Request {
+                file: "apiserver",
+                common_name: "kube-apiserver",
+                organizations: &[],
+                dns_names: api_names(config),
+                addresses: vec![loopback, node_ip, config.api_service_ip().into()],
+                server: true,
+            })?,
+            kubelet: pki.ensure(&Request {
+                file: "kubelet",
+                common_name: &format!("system:node:{}", config.node_name),
+                organizations: &["system:nodes"],
+                dns_names: vec![config.node_name.clone(), "localhost".into()],
+                addresses: vec![loopback, node_ip],
+                server: true,
+            })?,
+            kubelet_client: client(
+                "apiserver-kubelet-client",
+                "kube-apiserver-kubelet-client",
+                &["kubeadm:cluster-admins"],
+            )?,
+            admin: client("admin", "kubernetes-admin", &["system:masters"])?,
+            service_account_key: pki.service_account_key()?,
+        })
+    }
+
+    /// Writes the administrator's kubeconfig, and adds its context to the user's.
+    pub fn write_kubeconfigs(&self, paths: &Paths, config: &ClusterConfig) -> Result<()> {
+        let server = config.server_url();
+        let access =
+            Access { name: &config.name, server: &server, ca: &self.ca, client: &self.admin };
+        kubeconfig::write(&paths.kubeconfig(), &access)?;
+        super::merge_into_users(&access);
+        Ok(())
+    }
+}
+
+/// The names under which clients know the API server.
+fn api_names(config: &ClusterConfig) -> Vec<String> {
+    let domain = &config.domain;
+    ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain([format!("kubernetes.default.svc.{domain}"), config.node_name.clone()])
+        .collect()
+}

@@ -1,0 +1,71 @@
+//! The controllers and the scheduler over one shared set of caches.
+
+use std::sync::Arc;
+
+use timonier_apiserver::ApiServer;
+use timonier_client::cache::Caches;
+use timonier_client::driver::{self, Setup, schedule};
+use timonier_controllers as controllers;
+use timonier_meta::Environment;
+use timonier_policy::User;
+use timonier_reconcile::{Reconciler, ResourceInfo};
+use tokio::task::JoinSet;
+
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+
+/// Starts the controllers and the scheduler. They observe every resource that can be listed,
+/// because the garbage collector and namespaces care about all of them.
+pub fn start(
+    tasks: &mut JoinSet<()>,
+    api: &Arc<ApiServer>,
+    ca: &str,
+    env: Arc<dyn Environment>,
+) -> Arc<Caches> {
+    let client = api.client(User::authenticated("system:kube-controller-manager", []));
+    let caches = Caches::new(client.clone(), env.clone());
+    for row in api.catalogue().rows() {
+        if row.verbs.has("list") && row.verbs.has("watch") {
+            caches.add(ResourceInfo {
+                resource: row.gvr.clone(),
+                kind: row.gvk.kind.clone(),
+                namespaced: row.namespaced,
+            });
+        }
+    }
+    let setup = Setup {
+        client,
+        caches: caches.clone(),
+        env: env.clone(),
+        reconcilers: reconcilers(ca),
+        config: timonier_reconcile::Config::default(),
+        field_manager: CONTROLLER_MANAGER.into(),
+    };
+    tasks.spawn(driver::run(setup));
+    let client = api.client(User::authenticated("system:kube-scheduler", []));
+    tasks.spawn(schedule::run(schedule::Setup {
+        client,
+        caches: caches.clone(),
+        env,
+        config: timonier_scheduler::Config::default(),
+    }));
+    caches
+}
+
+/// Every controller, with upstream's settings.
+fn reconcilers(ca: &str) -> Vec<Arc<dyn Reconciler>> {
+    vec![
+        Arc::new(controllers::namespace::Namespaces),
+        Arc::new(controllers::serviceaccount::DefaultServiceAccounts),
+        Arc::new(controllers::root_ca::RootCaPublisher { bundle: ca.to_owned() }),
+        Arc::new(controllers::deployment::Deployments),
+        Arc::new(controllers::replicaset::ReplicaSets::new()),
+        Arc::new(controllers::daemonset::DaemonSets),
+        Arc::new(controllers::endpointslice::EndpointSlices),
+        Arc::new(controllers::endpoints::Endpoints),
+        Arc::new(controllers::garbage::GarbageCollector),
+        Arc::new(controllers::node_lifecycle::NodeLifecycle::default()),
+        Arc::new(controllers::taint_eviction::TaintEviction),
+        Arc::new(controllers::podgc::PodGarbageCollector::default()),
+        Arc::new(controllers::ttl_after_finished::TtlAfterFinished),
+    ]
+}

@@ -1,0 +1,112 @@
+//! Services, DNS, and the way from outside into a pod.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+use crate::cluster::{Cluster, Namespace};
+use crate::shell::{Result, contains, equal, eventually, succeed};
+
+/// The mission's Deployment of three nginx 1.7.9, and a Service in front.
+const NGINX: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: nginx-deployment\n  labels: {app: nginx}\nspec:\n  replicas: 3\n  selector: {matchLabels: {app: nginx}}\n  template:\n    metadata: {labels: {app: nginx}}\n    spec:\n      containers:\n      - name: nginx\n        image: nginx:1.7.9\n        ports: [{containerPort: 80}]\n---\napiVersion: v1\nkind: Service\nmetadata: {name: nginx}\nspec:\n  selector: {app: nginx}\n  ports: [{port: 80}]\n";
+
+fn fetch(address: &str) -> Result<String> {
+    let mut command = std::process::Command::new("/bin/busybox");
+    succeed(command.args(["wget", "-q", "-T", "2", "-O", "-", &format!("http://{address}/")]), "")
+        .map(|text| text.trim().to_owned())
+}
+
+/// Asks an address until these names, and no others, have answered.
+fn answered_by(address: &str, names: &BTreeSet<String>) -> Result {
+    let mut seen = BTreeSet::new();
+    eventually("every pod answers on the Service", || {
+        let name = fetch(address)?;
+        if !names.contains(&name) {
+            seen.clear();
+            return Err(format!("{name} answered, expected one of {names:?}"));
+        }
+        seen.insert(name);
+        if seen == *names { Ok(()) } else { Err(format!("only {seen:?} answered")) }
+    })
+}
+
+fn pod_names(ns: &Namespace<'_>) -> Result<BTreeSet<String>> {
+    let list = ns.kubectl(&[
+        "get",
+        "pods",
+        "-l",
+        "app=nginx",
+        "--field-selector=status.phase=Running",
+        "-o",
+        "jsonpath={.items[*].metadata.name}",
+    ])?;
+    Ok(list.split_whitespace().map(str::to_owned).collect())
+}
+
+pub fn nginx_behind_a_service(cluster: &Cluster) -> Result {
+    let ns = cluster.namespace("java")?;
+    ns.apply(NGINX)?;
+    ns.kubectl(&["rollout", "status", "deployment/nginx-deployment", "--timeout=60s"])?;
+    let address = ns.kubectl(&["get", "service", "nginx", "-o", "jsonpath={.spec.clusterIP}"])?;
+    let names = pod_names(&ns)?;
+    equal("pods", names.len(), 3)?;
+    answered_by(&address, &names)?;
+    ns.kubectl(&["run", "client", "--image=busybox:e2e", "--command", "--", "sleep", "1000"])?;
+    ns.wait("condition=Ready", &["pod/client"])?;
+    for name in [address.as_str(), "nginx", "nginx.java", "nginx.java.svc.cluster.local"] {
+        let url = format!("http://{name}/");
+        let text =
+            ns.kubectl(&["exec", "client", "--", "wget", "-q", "-T", "5", "-O", "-", &url])?;
+        if !names.contains(text.trim()) {
+            return Err(format!("{url} answered {text:?}"));
+        }
+    }
+    let victim = names.iter().next().cloned().unwrap_or_default();
+    ns.kubectl(&["delete", "pod", &victim, "--timeout=60s"])?;
+    ns.kubectl(&["rollout", "status", "deployment/nginx-deployment", "--timeout=60s"])?;
+    let names = pod_names(&ns)?;
+    equal("the victim is gone", names.contains(&victim), false)?;
+    answered_by(&address, &names)
+}
+
+pub fn dns_names_resolve(cluster: &Cluster) -> Result {
+    let ns = cluster.namespace("names")?;
+    ns.kubectl(&["run", "client", "--image=busybox:e2e", "--command", "--", "sleep", "1000"])?;
+    ns.wait("condition=Ready", &["pod/client"])?;
+    let lookup = |name: &str| ns.kubectl(&["exec", "client", "--", "nslookup", name]);
+    contains(&lookup("kubernetes.default.svc.cluster.local")?, &["Address"])?;
+    let missing = crate::shell::run(
+        &mut ns.command(&["exec", "client", "--", "nslookup", "nothing.names.svc.cluster.local"]),
+        "",
+    )?;
+    contains(&format!("{}{}", missing.stdout, missing.stderr), &["NXDOMAIN"])
+}
+
+/// A kubectl in the background; it ends with the value.
+struct Background(Child);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn port_forward_reaches_a_pod(cluster: &Cluster) -> Result {
+    let ns = cluster.namespace("forward")?;
+    ns.kubectl(&["run", "web", "--image=nginx:1.7.9", "--port=80"])?;
+    ns.wait("condition=Ready", &["pod/web"])?;
+    let mut child = ns
+        .command(&["port-forward", "pod/web", ":80"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    let out = child.stdout.take().ok_or("no output")?;
+    let _background = Background(child);
+    let mut line = String::new();
+    BufReader::new(out).read_line(&mut line).map_err(|e| e.to_string())?;
+    // Forwarding from 127.0.0.1:40123 -> 80
+    let address = line.split_whitespace().nth(2).ok_or(format!("unexpected line {line:?}"))?;
+    equal("the forwarded answer", fetch(address)?.as_str(), "web")
+}

@@ -1,0 +1,157 @@
+//! The cluster under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::shell::{self, Result};
+
+/// A cluster of its own name and data directory, so that it meets no other on this host.
+pub struct Cluster {
+    pub name: String,
+    pub data: PathBuf,
+    home: PathBuf,
+}
+
+/// The binary under test: `$TIMONIER_BIN`, else the one that cargo built with this test.
+pub fn binary() -> PathBuf {
+    match std::env::var_os("TIMONIER_BIN") {
+        Some(path) => path.into(),
+        None => PathBuf::from(env!("CARGO_BIN_EXE_timonier")),
+    }
+}
+
+impl Cluster {
+    /// Starts a cluster on an empty data directory and imports the test image.
+    pub fn up(name: &str) -> Result<Cluster> {
+        let base = std::env::temp_dir().join(format!("timonier-{name}-{}", std::process::id()));
+        let cluster =
+            Cluster { name: name.into(), data: base.join("data"), home: base.join("home") };
+        std::fs::create_dir_all(&cluster.home).map_err(|e| e.to_string())?;
+        let up = cluster.timonier(&["up"]).and_then(|text| {
+            println!("{text}");
+            crate::cases::images::build_all(&cluster)
+        });
+        match up {
+            Ok(()) => Ok(cluster),
+            Err(why) => {
+                let log = std::fs::read_to_string(cluster.data.join("server.log"));
+                let _ = cluster.down();
+                Err(format!("{why}\n{}", log.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Stops the cluster and deletes its data.
+    pub fn down(&self) -> Result {
+        self.timonier(&["reset"])?;
+        if self.data.exists() {
+            return Err(format!("{} is still there after reset", self.data.display()));
+        }
+        std::fs::remove_dir_all(self.home.parent().unwrap_or(&self.home)).map_err(|e| e.to_string())
+    }
+
+    /// A command of the binary on this cluster.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("--data-dir").arg(&self.data);
+        if arguments.first() == Some(&"up") {
+            command.args(["--name", &self.name]);
+        }
+        command.env("HOME", &self.home).env_remove("KUBECONFIG");
+        command
+    }
+
+    /// Runs a command of the binary that must succeed.
+    pub fn timonier(&self, arguments: &[&str]) -> Result<String> {
+        shell::succeed(&mut self.command(arguments), "")
+    }
+
+    /// The user's kubeconfig, into which `up` wrote its context.
+    pub fn user_kubeconfig(&self) -> PathBuf {
+        self.home.join(".kube/config")
+    }
+
+    /// The process of the server.
+    pub fn server_pid(&self) -> Result<i32> {
+        let text = std::fs::read_to_string(self.data.join("run/server.lock"));
+        text.ok().and_then(|t| t.trim().parse().ok()).ok_or_else(|| "no server process".into())
+    }
+
+    /// A namespace for one case; it goes when the value is dropped.
+    pub fn namespace(&self, name: &str) -> Result<Namespace<'_>> {
+        let namespace = Namespace { cluster: self, name: name.into() };
+        namespace.kubectl_global(&["create", "namespace", name])?;
+        Ok(namespace)
+    }
+
+    /// A kubectl on this cluster.
+    pub fn kubectl(&self, kubectl: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(kubectl);
+        command.env("HOME", &self.home).env_remove("KUBECONFIG");
+        command.arg("--context").arg(&self.name).args(arguments);
+        command
+    }
+}
+
+/// A namespace and the kubectl that works in it.
+pub struct Namespace<'a> {
+    pub cluster: &'a Cluster,
+    pub name: String,
+}
+
+impl Namespace<'_> {
+    /// kubectl in this namespace.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.cluster.kubectl(&shell::kubectl(), &["-n", &self.name]);
+        command.args(arguments);
+        command
+    }
+
+    /// kubectl in this namespace, which must succeed.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        shell::succeed(&mut self.command(arguments), "")
+    }
+
+    /// kubectl in this namespace with text on its standard input.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
+        shell::succeed(&mut self.command(arguments), input)
+    }
+
+    /// kubectl in this namespace, which must fail; gives its error text.
+    pub fn kubectl_fails(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let output = shell::run(&mut self.command(arguments), input)?;
+        if output.status == 0 {
+            return Err(format!("kubectl {arguments:?} succeeded:\n{}", output.stdout));
+        }
+        Ok(output.stderr)
+    }
+
+    fn kubectl_global(&self, arguments: &[&str]) -> Result<String> {
+        shell::succeed(&mut self.cluster.kubectl(&shell::kubectl(), arguments), "")
+    }
+
+    /// `kubectl apply -f -`.
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        self.kubectl_with(&["apply", "-f", "-"], manifest)
+    }
+
+    /// Waits with `kubectl wait`.
+    pub fn wait(&self, condition: &str, what: &[&str]) -> Result {
+        let condition = format!("--for={condition}");
+        let mut arguments = vec!["wait", "--timeout=90s", &condition];
+        arguments.extend(what);
+        match self.kubectl(&arguments) {
+            Ok(_) => Ok(()),
+            Err(why) => {
+                let pods = self.kubectl(&["get", "pods,events", "-o", "wide"]).unwrap_or_default();
+                Err(format!("{why}\n{pods}"))
+            }
+        }
+    }
+}
+
+impl Drop for Namespace<'_> {
+    fn drop(&mut self) {
+        let _ = self.kubectl_global(&["delete", "namespace", &self.name, "--wait=false"]);
+    }
+}
