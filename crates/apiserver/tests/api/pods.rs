@@ -198,3 +198,27 @@ async fn claims_and_ingresses_get_their_default_class() {
     let made = api.create("/apis/networking.k8s.io/v1/namespaces/default/ingresses", ingress).await;
     assert_eq!(made.at("spec.ingressClassName").str(), "first");
 }
+
+#[tokio::test(start_paused = true)]
+async fn resources_are_resized_and_nothing_else() {
+    let mut api = Api::start().await;
+    api.account("default").await;
+    let mut p = pod("p");
+    p.set(
+        "spec.containers",
+        value!([{ "name": "c", "image": "x", "resources": { "requests": { "cpu": "100m" }, "limits": { "cpu": "200m" } } }]),
+    );
+    let made = api.create(PODS, p).await;
+    let path = format!("{PODS}/p/resize");
+    let more = value!({ "spec": { "containers": [{ "name": "c", "image": "y", "resources": { "requests": { "cpu": "150m" } } }] } });
+    let (code, resized) = api.call("PATCH", &path, &more).await;
+    assert_eq!(code, 200, "{resized}");
+    let container = &resized.at("spec.containers").items()[0];
+    assert_eq!(container.at("resources.requests.cpu").str(), "150m");
+    assert_eq!(container.at("image").str(), "x");
+    assert_eq!(resized.generation(), made.generation() + 1);
+    let mut two = resized.clone();
+    two.entry("spec.containers").make_array().push(value!({ "name": "d", "image": "x" }));
+    let message = api.fails("PUT", &path, &two, 422).await;
+    assert!(message.contains("containers may not be added or removed on resize"), "{message}");
+}
