@@ -9,7 +9,13 @@ pub fn validate_create(_row: &ResourceRow, _new: &Value) -> Vec<FieldError> {
     Vec::new()
 }
 
-/// What is wrong with a changed object of this kind, beyond structure and metadata.
-pub fn validate_update(_row: &ResourceRow, _new: &Value, _old: &Value) -> Vec<FieldError> {
+/// What is wrong with a changed object of this kind, beyond structure and metadata; `subresource`
+/// is what was written.
+pub fn validate_update(
+    _row: &ResourceRow,
+    _subresource: &str,
+    _new: &Value,
+    _old: &Value,
+) -> Vec<FieldError> {
     Vec::new()
 }

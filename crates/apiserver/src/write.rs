@@ -93,10 +93,7 @@ async fn checked_and_stored(
 ) -> Result<Option<Object>, ApiError> {
     let call = request.call;
     let mut errors = metadata::validate_update(&new, old);
-    // What a subresource may change it has checked itself, and it changes nothing else.
-    if matches!(write.subresource, "" | "scale") {
-        errors.extend(rules::validate_update(&call.row, &new, old));
-    }
+    errors.extend(rules::validate_update(&call.row, write.subresource, &new, old));
     if !errors.is_empty() {
         return Err(call.invalid(write.name, &errors));
     }

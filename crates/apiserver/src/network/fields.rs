@@ -134,7 +134,13 @@ fn drop_unneeded(new: &mut Value, old: &Value) {
     if needs_health_port(old) && !needs_health_port(new) && same {
         new.remove("spec.healthCheckNodePort");
     }
+    let outside = |s: &Value| matches!(kind(s), "NodePort" | "LoadBalancer");
+    let policy = "spec.externalTrafficPolicy";
+    if outside(old) && !outside(new) && new.at(policy) == old.at(policy) {
+        new.remove(policy);
+    }
     if kind(old) == "LoadBalancer" && kind(new) != "LoadBalancer" {
+        new.set("status.loadBalancer", Value::object());
         for field in ["spec.allocateLoadBalancerNodePorts", "spec.loadBalancerClass"] {
             if new.at(field) == old.at(field) {
                 new.remove(field);
