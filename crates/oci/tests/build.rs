@@ -70,6 +70,9 @@ async fn the_usual_dockerfile() {
         image.config.rootfs.diff_ids.len()
     );
     // Mount points that the runner may make do not stay.
+    let quiet = context_of("FROM base:1\nRUN --mount=type=tmpfs,target=/etc/deep/t true\nUSER 1\n");
+    let nothing = build(&store, quiet.path(), "quiet:1").await.0.unwrap();
+    assert_eq!(nothing.lower_dirs[0].read_dir().unwrap().count(), 0);
     for place in ["proc", "sys", "dev"] {
         assert!(find_opt(&image, place).is_none(), "{place}");
     }
@@ -88,8 +91,17 @@ async fn cache_follows_content() {
     ]);
     let (first, log) = build(&store, context.path(), "c:1").await;
     assert_eq!((log.cached(), read(&first.unwrap(), "g").as_str()), (0, "one"));
+    // The same image, though time went by.
     let (second, log) = build(&store, context.path(), "c:2").await;
     assert_eq!((log.cached(), second.unwrap().repo_tags.len()), (3, 2));
+    let later = BuildOptions {
+        context: context.path().to_owned(),
+        now: timonier_meta::Time::from_unix(2_000_000_000),
+        tags: vec!["c:later".into()],
+        ..BuildOptions::default()
+    };
+    let (second, log) = build_with(&store, &later).await;
+    assert_eq!((log.cached(), second.unwrap().repo_tags.len()), (3, 3));
     // The time does not count, the content does.
     std::fs::write(context.path().join("f"), "one").unwrap();
     assert_eq!(build(&store, context.path(), "c:3").await.1.cached(), 3);
@@ -99,6 +111,7 @@ async fn cache_follows_content() {
     let options = BuildOptions {
         context: context.path().to_owned(),
         no_cache: true,
+        now: timonier_meta::Time::from_unix(2_000_000_000),
         ..BuildOptions::default()
     };
     let (fresh, log) = build_with(&store, &options).await;

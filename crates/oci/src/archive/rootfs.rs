@@ -54,8 +54,12 @@ impl ImageStore {
         if self.layer_info(&chain).is_none() {
             self.place_layer(layer, &chain, &info)?;
         }
+        // The same archive gives the same image, whenever it is imported.
+        let created = timonier_meta::Time::from_unix(info.newest).rfc3339();
+        config.created = Some(created.clone());
         config.rootfs.diff_ids.push(info.diff_id);
         config.history.push(History {
+            created: Some(created),
             created_by: Some("timonier image import --rootfs".to_owned()),
             comment: options.message.clone(),
             ..History::default()

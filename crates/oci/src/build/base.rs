@@ -30,7 +30,9 @@ impl Builder<'_> {
             None => self.options.platform.clone(),
         };
         if image == "scratch" {
-            return Ok((scratch(&platform.unwrap_or_else(Platform::host)), Vec::new()));
+            let mut state = scratch(&platform.unwrap_or_else(Platform::host));
+            state.created = self.created.clone();
+            return Ok((state, Vec::new()));
         }
         if let Some(earlier) = self.plan.base_stage(&image, index) {
             let mut state = self.results[earlier].clone().expect("earlier stages are built first");
@@ -71,12 +73,19 @@ impl Builder<'_> {
         };
         let text = format!("pulling {name}\n").into_bytes();
         self.tell(BuildEvent::Output { stderr: true, bytes: text });
-        Ok(self.store.pull(name, &options).await?)
+        let pulled = self.store.pull(name, &options).await;
+        Ok(pulled.map_err(|e| format!("{name} is not here, and cannot be pulled: {e}"))?)
     }
 
     pub(super) fn state_of(&self, image: &Image) -> Result<State, Fault> {
         let (_, manifest) = self.store.manifest(&image.digest)?;
+        // What is only configured is as old as its base, so that it is the same image each time.
+        let created = match &image.config.created {
+            Some(created) if self.options.source_date_epoch.is_none() => created.clone(),
+            _ => self.created.clone(),
+        };
         Ok(State {
+            created,
             config: image.config.clone(),
             chain: self.store.chain_of(&image.id)?,
             layers: manifest.layers.into_iter().map(as_oci).collect(),

@@ -16,6 +16,9 @@ pub(crate) struct CacheEntry {
     pub diff_id: Digest,
     /// Bytes of file data.
     pub size: u64,
+    /// When the step was done, RFC 3339: a build out of the cache gives the same image.
+    #[serde(default)]
+    pub created: String,
 }
 
 /// Collects what a step depends on. Parts are separated, so that none can pass for two.

@@ -21,6 +21,7 @@ impl ImageStore {
         layer: NewLayer,
         chain: &[Digest],
         latest: Option<i64>,
+        created: &str,
     ) -> Result<CacheEntry> {
         let root = open_root(&layer.diff())?;
         // The fast level: layers are read once or twice, and built often.
@@ -31,8 +32,12 @@ impl ImageStore {
         let blob = gzip.finish().during(|| "write layer".to_owned())?.finish()?;
         drop(root);
         let id = chain_id(chain.last(), &diff_id);
-        let info =
-            LayerInfo { diff_id: diff_id.clone(), size: written.bytes, entries: written.entries };
+        let info = LayerInfo {
+            diff_id: diff_id.clone(),
+            size: written.bytes,
+            entries: written.entries,
+            newest: 0,
+        };
         self.place_blob(&blob)?;
         if self.layer_info(&id).is_none() {
             self.place_layer(layer, &id, &info)?;
@@ -43,6 +48,7 @@ impl ImageStore {
             chain: id,
             diff_id,
             size: written.bytes,
+            created: created.to_owned(),
         })
     }
 

@@ -33,6 +33,7 @@ struct Job {
     add: bool,
     chain: Vec<Digest>,
     latest: Option<i64>,
+    created: String,
 }
 
 enum Source {
@@ -134,6 +135,7 @@ impl Builder<'_> {
             add: copy.add,
             chain: state.chain.clone(),
             latest: self.options.source_date_epoch,
+            created: self.created.clone(),
         })
     }
 
@@ -203,7 +205,7 @@ impl Job {
         };
         self.write(root.as_fd(), owner)?;
         drop(root);
-        store.commit_layer(operation, layer, &self.chain, self.latest)
+        store.commit_layer(operation, layer, &self.chain, self.latest, &self.created)
     }
 
     fn write(&self, root: std::os::fd::BorrowedFd<'_>, owner: Option<FoundOwner>) -> Result<()> {

@@ -45,7 +45,7 @@ impl Builder<'_> {
             let text = "the image runs as root: add a USER instruction".to_owned();
             self.tell(BuildEvent::Warning { line, text });
         }
-        state.config.created = Some(self.created.clone());
+        state.config.created = Some(state.created.clone());
         state.config.config.labels.extend(self.options.labels.clone());
         let config = state.config.to_bytes();
         let manifest = Manifest::new(Descriptor::of(OCI_CONFIG, &config), state.layers).to_bytes();

@@ -175,25 +175,24 @@ impl Builder<'_> {
         stage: usize,
     ) -> Result<bool, Fault> {
         let escape = self.plan.escape;
-        let created = self.created.clone();
         let (entry, cached, text) = match &instruction.command {
             Command::Run(run) => self.run_step(state, run, stage).await?,
             Command::Copy(copy) => self.copy(state, copy, stage).await?,
             Command::Workdir(dir) => match self.workdir(state, dir).await? {
                 (Some((entry, cached)), text) => (entry, cached, text),
                 (None, text) => {
-                    state.note(&created, text, true);
+                    state.note(text, true);
                     return Ok(false);
                 }
             },
             Command::Arg(args) => {
                 let text = self.declare(state, args)?;
-                state.note(&created, text, true);
+                state.note(text, true);
                 return Ok(false);
             }
             other => {
                 let text = state.apply(other, escape)?.unwrap_or_default();
-                state.note(&created, text, true);
+                state.note(text, true);
                 self.warn_root_user(instruction.line, other, state);
                 return Ok(false);
             }
@@ -202,7 +201,10 @@ impl Builder<'_> {
         state.layers.push(Descriptor::new(OCI_LAYER_GZIP, digest, entry.blob_size));
         state.chain.push(entry.chain);
         state.config.rootfs.diff_ids.push(entry.diff_id);
-        state.note(&created, text, false);
+        if !entry.created.is_empty() {
+            state.created = entry.created;
+        }
+        state.note(text, false);
         if state.chain.len() > crate::manifest::LAYER_LIMIT {
             return Err(Fault::from(format!(
                 "the image has over {} layers",

@@ -133,9 +133,10 @@ impl Builder<'_> {
         }
         let (store, operation) = (self.store.clone(), self.operation.clone());
         let (chain, latest) = (state.chain.clone(), self.options.source_date_epoch);
+        let created = self.created.clone();
         let entry = blocking(move || {
             clean_up(&layer, &store.lower_dirs(&chain), stubs, has_script)?;
-            store.commit_layer(&operation, layer, &chain, latest)
+            store.commit_layer(&operation, layer, &chain, latest, &created)
         });
         Ok(entry.await?)
     }
@@ -247,12 +248,14 @@ fn clean_up(
     // Longer paths come after shorter ones in order.
     for stub in stubs.iter().rev() {
         let full = real(&upper, stub);
-        let Ok(meta) = full.symlink_metadata() else { continue };
-        let empty_dir = meta.is_dir() && full.read_dir().is_ok_and(|mut d| d.next().is_none());
-        if empty_dir {
-            std::fs::remove_dir(&full).at("remove", &full)?;
-        } else if meta.is_file() && meta.len() == 0 {
-            std::fs::remove_file(&full).at("remove", &full)?;
+        // The runner may have taken it away itself.
+        if let Ok(meta) = full.symlink_metadata() {
+            let empty_dir = meta.is_dir() && full.read_dir().is_ok_and(|mut d| d.next().is_none());
+            if empty_dir {
+                std::fs::remove_dir(&full).at("remove", &full)?;
+            } else if meta.is_file() && meta.len() == 0 {
+                std::fs::remove_file(&full).at("remove", &full)?;
+            }
         }
         if let Some((_, parent)) = stub.split_last()
             && !parent.is_empty()

@@ -20,6 +20,8 @@ pub struct State {
     pub args: BTreeMap<String, String>,
     /// `CMD` was given in this stage, so `ENTRYPOINT` leaves it.
     pub cmd_set: bool,
+    /// When the last layer was made, RFC 3339.
+    pub created: String,
 }
 
 impl State {
@@ -56,9 +58,9 @@ impl State {
         }
     }
 
-    pub fn note(&mut self, created: &str, by: String, empty_layer: bool) {
+    pub fn note(&mut self, by: String, empty_layer: bool) {
         self.config.history.push(History {
-            created: Some(created.to_owned()),
+            created: Some(self.created.clone()),
             created_by: Some(by),
             comment: Some("timonier".to_owned()),
             empty_layer,

@@ -40,6 +40,7 @@ impl Builder<'_> {
         }
         let (store, operation) = (self.store.clone(), self.operation.clone());
         let (chain, latest) = (state.chain.clone(), self.options.source_date_epoch);
+        let created = self.created.clone();
         let entry = blocking(move || {
             let (root, layer) = mount(&store, &operation, &chain)?;
             if path::open_in(root.as_fd(), &parts, path::WALK).is_ok() {
@@ -47,7 +48,7 @@ impl Builder<'_> {
             }
             make_dirs(root.as_fd(), &parts, (0, 0))?;
             drop(root);
-            let entry = store.commit_layer(&operation, layer, &chain, latest)?;
+            let entry = store.commit_layer(&operation, layer, &chain, latest, &created)?;
             store.remember(&operation, &key, &entry)?;
             Ok(Some(entry))
         })

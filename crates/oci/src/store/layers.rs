@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{ImageStore, Operation};
 use crate::digest::{Digest, Hashing};
 use crate::error::{IoContext, Result, corrupt};
-use crate::unpack::{compression, unpack_layer};
+use crate::unpack::{Unpacked, compression, unpack_layer};
 
 /// What `layer.json` says about an unpacked layer.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub(crate) struct LayerInfo {
     /// Bytes of file data.
     pub size: u64,
     pub entries: u64,
+    /// The latest time of a member, seconds since the epoch; known only while unpacking.
+    #[serde(skip)]
+    pub newest: i64,
 }
 
 /// A layer that is being made: `diff` is to be filled.
@@ -128,6 +131,7 @@ impl ImageStore {
         let parents = if chain.is_empty() { Vec::new() } else { self.lower_dirs(chain) };
         let unpacked = unpack_layer(&mut plain, &layer.diff(), &parents)?;
         let (_, diff_id, _) = plain.finish();
-        Ok((layer, LayerInfo { diff_id, size: unpacked.bytes, entries: unpacked.entries }))
+        let Unpacked { entries, bytes: size, newest } = unpacked;
+        Ok((layer, LayerInfo { diff_id, size, entries, newest }))
     }
 }

@@ -56,6 +56,8 @@ pub struct Unpacked {
     pub entries: u64,
     /// Bytes of file data.
     pub bytes: u64,
+    /// The latest modification time, seconds since the epoch.
+    pub newest: i64,
 }
 
 /// Unpacks a plain (not compressed) archive into an existing directory. On an error the
@@ -140,6 +142,7 @@ impl Unpacker<'_> {
     fn count(&mut self, entry: &Entry) -> Result<()> {
         let limits = &self.options.limits;
         self.done.entries += 1;
+        self.done.newest = self.done.newest.max(entry.mtime.0);
         self.done.bytes = self.done.bytes.saturating_add(entry.size);
         if self.done.entries > limits.entries {
             return Err(Error::TooLarge(format!(

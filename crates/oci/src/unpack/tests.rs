@@ -69,7 +69,7 @@ fn everything_a_layer_can_hold() {
         file("whole/.wh..wh..opq", ""),
         file("whole/.wh..wh.plnk", ""),
     ]);
-    assert_eq!(result.unwrap(), Unpacked { entries: 11, bytes: 2 });
+    assert_eq!(result.unwrap(), Unpacked { entries: 11, bytes: 2, newest: 1000 });
     let at = |name: &str| root.path().join(name);
     let su = at("bin/su").metadata().unwrap();
     assert_eq!((su.mode() & 0o7777, su.uid(), su.mtime(), su.nlink()), (0o4755, 12, 1000, 2));

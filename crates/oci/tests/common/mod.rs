@@ -175,6 +175,11 @@ pub fn context(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
+/// A context with nothing but a Dockerfile.
+pub fn context_of(dockerfile: &str) -> tempfile::TempDir {
+    context(&[("Dockerfile", dockerfile)])
+}
+
 pub async fn build_with(store: &ImageStore, options: &BuildOptions) -> (Result<Image>, Log) {
     let mut log = Log::default();
     let result = store.build(options, &ChrootRunner, &mut |e| log.events.push(e)).await;
