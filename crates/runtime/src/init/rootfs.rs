@@ -264,8 +264,8 @@ fn place(root: BorrowedFd, prepared: &Prepared) -> Outcome<()> {
         refuse_links(root, &prepared.target)?;
     }
     let target = mounts::target(root, &prepared.target, directory)?;
-    let inside_proc = rustix::fs::fstatfs(&target)
-        .is_ok_and(|s| s.f_type as i64 == libc::PROC_SUPER_MAGIC as i64);
+    let inside_proc =
+        rustix::fs::fstatfs(&target).is_ok_and(|s| s.f_type == libc::PROC_SUPER_MAGIC);
     if inside_proc {
         return Err(format!("{:?} cannot be mounted because it is in /proc", prepared.target));
     }
