@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::sync::Mutex;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 /// Largest message taken from the other side.
@@ -67,7 +69,9 @@ impl<T: Io> Channels<T> {
     }
 
     pub async fn close(&self) {
-        let _ = self.sink.lock().await.close().await;
+        let mut sink = self.sink.lock().await;
+        let _ = sink.send(normal_closure()).await;
+        let _ = sink.close().await;
     }
 }
 
@@ -90,6 +94,11 @@ impl<T: Io> Incoming<T> {
             }
         }
     }
+}
+
+/// Clients take an end without a code (1005) for a failure.
+fn normal_closure() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// Turns a connection into a plain byte stream, message borders lost.
@@ -115,6 +124,7 @@ pub fn tunnel<T: Io>(socket: WebSocketStream<T>) -> DuplexStream {
                 break;
             }
         }
+        let _ = sink.send(normal_closure()).await;
         let _ = sink.close().await;
     });
     theirs

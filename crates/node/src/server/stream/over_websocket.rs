@@ -117,9 +117,15 @@ mod tests {
         client.send(Message::binary(b"\0hi".to_vec())).await.unwrap();
         client.send(Message::binary(vec![255, 0])).await.unwrap();
         let mut got = Vec::new();
-        while let Some(Ok(Message::Binary(bytes))) = client.next().await {
-            got.push(bytes.to_vec());
+        let mut closed = None;
+        while let Some(Ok(message)) = client.next().await {
+            match message {
+                Message::Binary(bytes) => got.push(bytes.to_vec()),
+                Message::Close(frame) => closed = frame.map(|f| u16::from(f.code)),
+                other => panic!("{other:?}"),
+            }
         }
+        assert_eq!(closed, Some(1000), "anything else is a failure to kubectl");
         let status = b"\x03{\"metadata\":{},\"status\":\"Success\"}".to_vec();
         assert_eq!(got, [b"\x01".to_vec(), b"\x02hi".to_vec(), status]);
     }
