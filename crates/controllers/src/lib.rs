@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod common;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
@@ -24,10 +25,12 @@ pub mod garbage;
 pub mod job;
 pub mod namespace;
 pub mod node_lifecycle;
+pub mod poddisruptionbudget;
 pub mod podgc;
 pub mod replicaset;
 pub mod root_ca;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod taint_eviction;
 pub mod ttl_after_finished;
 
@@ -60,9 +63,12 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Reconciler>> {
         Arc::new(replicaset::ReplicaSets::new()),
         Arc::new(replicaset::ReplicaSets::replication_controllers()),
         Arc::new(daemonset::DaemonSets),
+        Arc::new(statefulset::StatefulSets),
         Arc::new(job::Jobs),
+        Arc::new(cronjob::CronJobs),
         Arc::new(ttl_after_finished::TtlAfterFinished),
         Arc::new(endpointslice::EndpointSlices),
         Arc::new(endpoints::Endpoints),
+        Arc::new(poddisruptionbudget::PodDisruptionBudgets),
     ]
 }
