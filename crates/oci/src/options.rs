@@ -125,7 +125,8 @@ pub struct Usage {
     pub blobs: u64,
     /// Unpacked layers.
     pub layers: u64,
-    /// Of these, what only the build cache holds on to.
+    /// What only the build cache holds on to: layers (counted above, too) and the directories
+    /// of `RUN --mount=type=cache`.
     pub build_cache: u64,
     /// Files and directories.
     pub inodes: u64,

@@ -188,6 +188,18 @@ async fn heredocs_scripts_and_mounts() {
     options.no_cache = true;
     let again = build_with(&store, &options).await.0.unwrap();
     assert_eq!(read(&again, "seen"), "kept\nkept\n");
+    // Under pressure the collector takes all of the cache, but no image in use.
+    assert!(store.usage().unwrap().build_cache > 0);
+    let in_use = std::collections::BTreeSet::from([again.id.clone()]);
+    let limits = timonier_oci::GcLimits {
+        bytes_to_free: 1 << 40,
+        now: timonier_meta::Time::from_unix(4_000_000_000),
+        ..Default::default()
+    };
+    let report = store.gc(&in_use, &limits).unwrap();
+    assert!(report.freed > 0 && !report.deferred && !report.deleted.contains(&again.id));
+    assert_eq!(store.usage().unwrap().build_cache, 0);
+    assert_eq!(read(&again, "seen"), "kept\nkept\n");
 }
 
 #[tokio::test]
@@ -354,4 +366,39 @@ async fn futures_can_move_between_threads() {
     drop(future);
     is_send(&store.pull("x", &timonier_oci::PullOptions::default()));
     is_send(&store.push("x", &timonier_oci::PushOptions::default()));
+}
+
+/// The mission's own Dockerfiles, on bases that stand in for those of the public registry.
+#[tokio::test]
+async fn the_missions_dockerfiles() {
+    need!(store, dir, "the_missions_dockerfiles");
+    let manifests =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/mission/manifests");
+    if !manifests.is_dir() {
+        eprintln!("the_missions_dockerfiles: skipped, ../shared is not here");
+        return;
+    }
+    let text = |name: &str| std::fs::read_to_string(manifests.join(name)).unwrap();
+    let fake = context(&[
+        ("Dockerfile", "FROM base:1\nCOPY --chmod=755 apt-get /bin/\n"),
+        ("apt-get", "#!/bin/sh\necho \"$@\" >> /apt.log\n"),
+    ]);
+    build(&store, fake.path(), "ubuntu:xenial").await.0.unwrap();
+    let redis = context(&[("Dockerfile", &text("Dockerfile.redis"))]);
+    let (image, log) = build(&store, redis.path(), "redis:1").await;
+    let image = image.unwrap_or_else(|e| panic!("{e}\n{}", log.output()));
+    assert_eq!(read(&image, "apt.log"), "update --fix-missing\ninstall -y redis-server\n");
+    assert_eq!((image.config.config.user.as_str(), image.argv(None, None).len()), ("9000", 3));
+    assert!(log.warnings().is_empty(), "{:?}", log.warnings());
+    store.tag("base:1", "jboss/wildfly:11").unwrap();
+    let wildfly = context(&[
+        ("Dockerfile", &text("Dockerfile.wildfly")),
+        ("target/petstore.war", "w"),
+        ("target/x.txt", ""),
+    ]);
+    let (image, log) = build(&store, wildfly.path(), "petstore:1").await;
+    let image = image.unwrap_or_else(|e| panic!("{e}\n{}", log.output()));
+    let place = find(&image, "opt/jboss/wildfly/standalone/deployments");
+    assert_eq!(place.read_dir().unwrap().count(), 1);
+    assert!(log.output().contains("some # of cool things"));
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cache::Key;
@@ -79,27 +79,30 @@ impl Builder<'_> {
         Ok(prepared)
     }
 
-    /// A directory that outlives the build.
+    /// A directory that outlives the build. With `private` whoever comes second gets one that
+    /// does not.
     async fn cache(&mut self, spec: Spec) -> Result<Prepared, Fault> {
-        use std::os::unix::fs::{PermissionsExt, chown};
         let id = spec.id.clone().unwrap_or_else(|| spec.target.clone());
         let name = Digest::of(id.as_bytes());
-        let base = self.store.dir().join("build-cache");
-        let dir = match spec.sharing.as_str() {
-            "private" => base.join(format!("{}-{}", name.short(), std::process::id())),
-            _ => base.join(name.short()),
-        };
-        if !dir.is_dir() {
-            std::fs::create_dir_all(&dir).at("create", &dir)?;
-            chown(&dir, Some(spec.owner.0), Some(spec.owner.1)).at("chown", &dir)?;
-            let mode = PermissionsExt::from_mode(spec.mode.unwrap_or(0o755));
-            std::fs::set_permissions(&dir, mode).at("chmod", &dir)?;
-        }
+        let mut dir = self.store.mount_caches().join(name.short());
+        make_cache(&dir, &spec)?;
+        let file = File::open(&dir).at("open", &dir)?;
+        // The collector goes by the time of the last use.
+        let _ = file.set_modified(std::time::SystemTime::now());
         let mut lock = None;
-        if spec.sharing == "locked" {
-            let file = File::open(&dir).at("open", &dir)?;
-            let path = dir.clone();
-            lock = Some(blocking(move || file.lock().at("lock", &path).map(|()| file)).await?);
+        match spec.sharing.as_str() {
+            "locked" => {
+                let path = dir.clone();
+                lock = Some(blocking(move || file.lock().at("lock", &path).map(|()| file)).await?);
+            }
+            "private" => match file.try_lock() {
+                Ok(()) => lock = Some(file),
+                Err(_) => {
+                    dir = self.operation.fresh("cache");
+                    make_cache(&dir, &spec)?;
+                }
+            },
+            _ => {}
         }
         let kind = MountKind::Bind { source: dir };
         let prepared = ready(&spec, kind, true, spec.read_only.unwrap_or(false));
@@ -137,6 +140,17 @@ impl Builder<'_> {
         std::fs::set_permissions(&path, mode).at("chmod", &path)?;
         Ok(Some(ready(&spec, MountKind::Bind { source: path }, false, true)))
     }
+}
+
+fn make_cache(dir: &Path, spec: &Spec) -> Result<()> {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).at("create", dir)?;
+    chown(dir, Some(spec.owner.0), Some(spec.owner.1)).at("chown", dir)?;
+    let mode = PermissionsExt::from_mode(spec.mode.unwrap_or(0o755));
+    std::fs::set_permissions(dir, mode).at("chmod", dir)
 }
 
 fn ready(spec: &Spec, kind: MountKind, is_dir: bool, read_only: bool) -> Prepared {

@@ -35,8 +35,8 @@ const PROXIES: [&str; 10] = [
 
 /// What runners put in place in every container; where an image lacks them the mount points
 /// must not stay behind.
-const RUNNER_PLACES: [&str; 8] =
-    ["/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/run", "/tmp"];
+const RUNNER_PLACES: [&str; 6] =
+    ["/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"];
 
 /// A heredoc with a `#!` line becomes this file while it runs.
 const SCRIPT: &str = "/.timonier-heredoc";

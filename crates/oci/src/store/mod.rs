@@ -5,6 +5,7 @@
 //! <dir>/blobs/sha256/<hex>     manifests, configurations, layers as they came
 //! <dir>/layers/<hex>/diff      unpacked layers by chain id; layer.json beside it says its size
 //! <dir>/cache/<hex>.json       results of build steps
+//! <dir>/build-cache/<id>/       directories of RUN --mount=type=cache
 //! <dir>/tmp/<operation>/       whatever is being made
 //! <dir>/locks/                 index: whoever changes names; content: shared by whoever adds,
 //!                              exclusive for whoever deletes
@@ -57,6 +58,11 @@ impl ImageStore {
 
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.dir.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Where the directories of `RUN --mount=type=cache` are.
+    pub(crate) fn mount_caches(&self) -> PathBuf {
+        self.dir.join("build-cache")
     }
 
     pub(crate) fn layer_path(&self, chain: &Digest) -> PathBuf {

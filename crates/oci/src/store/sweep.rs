@@ -34,7 +34,8 @@ impl ImageStore {
             Ok(())
         })?;
         self.expire_cache(limits)?;
-        let mut report = GcReport::default();
+        let mut report =
+            GcReport { freed: self.expire_mount_caches(limits)?, ..GcReport::default() };
         let mut expired = self.drop_images(in_use, limits, 0)?;
         report.deleted.append(&mut expired);
         self.sweep_into(&mut report)?;
@@ -92,10 +93,7 @@ impl ImageStore {
         let dir = self.dir().join("cache");
         for entry in std::fs::read_dir(&dir).at("read", &dir)? {
             let path = entry.at("read", &dir)?.path();
-            let modified = path.metadata().and_then(|m| m.modified()).unwrap_or(UNIX_EPOCH);
-            let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-            let age = limits.now - Time(since.as_micros() as i64);
-            if limits.bytes_to_free > 0 || limits.cache_max_age.is_some_and(|max| age > max) {
+            if expired(&path, limits) {
                 match std::fs::remove_file(&path) {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                         return Err(e).at("remove", &path);
@@ -105,6 +103,26 @@ impl ImageStore {
             }
         }
         Ok(())
+    }
+
+    /// The same for the directories of `RUN --mount=type=cache`, unless a build may use them.
+    fn expire_mount_caches(&self, limits: &GcLimits) -> Result<u64> {
+        let dir = self.mount_caches();
+        let mut freed = 0;
+        if !dir.is_dir() {
+            return Ok(0);
+        }
+        let Some(_exclusive) = self.try_exclusive()? else { return Ok(0) };
+        for entry in std::fs::read_dir(&dir).at("read", &dir)? {
+            let path = entry.at("read", &dir)?.path();
+            if expired(&path, limits) {
+                freed += disk_use(&path).0;
+                std::fs::remove_dir_all(&path).at("remove", &path)?;
+            }
+        }
+        // Not empty if something in it is still young.
+        let _ = std::fs::remove_dir(&dir);
+        Ok(freed)
     }
 
     /// Deletes content that neither an image nor the build cache needs. Does nothing while
@@ -200,8 +218,17 @@ impl ImageStore {
         for chain in cached.iter().filter(|c| !images.contains(c)) {
             usage.build_cache += disk_use(&self.layer_path(chain)).0;
         }
+        usage.build_cache += disk_use(&self.mount_caches()).0;
         Ok(usage)
     }
+}
+
+/// Whether a piece of build cache is to go: too old, or there is pressure.
+fn expired(path: &Path, limits: &GcLimits) -> bool {
+    let modified = path.metadata().and_then(|m| m.modified()).unwrap_or(UNIX_EPOCH);
+    let since = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = limits.now - Time(since.as_micros() as i64);
+    limits.bytes_to_free > 0 || limits.cache_max_age.is_some_and(|max| age > max)
 }
 
 /// Bytes on disk and number of files under a path; what vanishes meanwhile does not count.
