@@ -426,16 +426,17 @@ mod tests {
         let script = "echo $$ > \"$0/cgroup.procs\"; \
             echo x > /dev/null || exit 1; head -c1 /dev/zero > /dev/null || exit 2; \
             cat /dev/kmsg > /dev/null 2>&1 & sleep 0.2; kill $! 2>/dev/null && exit 3; \
-            head -c1 /dev/mem >/dev/null 2>&1 && exit 4; sleep 1000";
+            head -c1 /dev/mem >/dev/null 2>&1 && exit 4; touch \"$1\"; sleep 1000";
         let dir = cgroups.dirs(&path)[0].1.clone();
-        let mut child =
-            std::process::Command::new("/bin/sh").args(["-c", script]).arg(&dir).spawn().unwrap();
-        let start = std::time::Instant::now();
-        while cgroups.processes(&parent).len() < 2 && start.elapsed().as_secs() < 10 {
-            std::thread::sleep(Duration::from_millis(50));
+        let scratch = tempfile::tempdir().unwrap();
+        let reached = scratch.path().join("reached");
+        let mut shell = std::process::Command::new("/bin/sh");
+        let mut child = shell.args(["-c", script]).arg(&dir).arg(&reached).spawn().unwrap();
+        let mut early = None;
+        while !reached.exists() && early.is_none() {
+            std::thread::sleep(Duration::from_millis(20));
+            early = child.try_wait().unwrap();
         }
-        std::thread::sleep(Duration::from_millis(500));
-        let early = child.try_wait().unwrap();
         cgroups.kill(&parent);
         let status = child.wait().unwrap();
         drop(group);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    recvmsg, sendmsg, socket_with, sockopt,
+    recv, recvmsg, sendmsg, socket_with, sockopt,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,11 +62,17 @@ pub fn receive<T: DeserializeOwned>(
     socket: impl AsFd,
     buffer: &mut Vec<u8>,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-    buffer.resize(MAX_MESSAGE, 0);
+    // Asking for the size first keeps the buffer of an idle shim small.
+    let peek = RecvFlags::PEEK | RecvFlags::TRUNC;
+    let (_, length) = recv(&socket, &mut [0u8; 1][..], peek)?;
+    if length > MAX_MESSAGE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too large"));
+    }
+    *buffer = vec![0; length.max(1)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
-    let got = recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
+    let got = recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     let fds: Vec<OwnedFd> = control
         .drain()
         .filter_map(|m| match m {
@@ -83,4 +89,38 @@ pub fn receive<T: DeserializeOwned>(
     }
     let message = serde_json::from_slice(&buffer[..got.bytes]).map_err(io::Error::other)?;
     Ok(Some((message, fds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::socketpair;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn messages_of_any_size_carry_descriptors() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        raise_buffer(&ours);
+        let mut buffer = Vec::new();
+        for length in [0, 1, 70_000, 500_000] {
+            let text = "x".repeat(length);
+            let (reader, writer) = std::io::pipe().unwrap();
+            send(ours.as_fd(), &text, &[writer.as_fd()]).unwrap();
+            drop(writer);
+            let (got, fds): (String, Vec<OwnedFd>) =
+                receive(&theirs, &mut buffer).unwrap().unwrap();
+            assert_eq!((got.len(), fds.len()), (length, 1));
+            for fd in fds {
+                File::from(fd).write_all(b"through").unwrap();
+            }
+            let mut text = String::new();
+            { reader }.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "through");
+        }
+        assert!(send(ours.as_fd(), &"y".repeat(MAX_MESSAGE), &[]).is_err(), "too large");
+        drop(ours);
+        assert!(receive::<String>(&theirs, &mut buffer).unwrap().is_none());
+    }
 }
