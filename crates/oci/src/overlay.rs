@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 
 /// Where changes go: the upper directory and overlayfs's scratch directory beside it.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +26,24 @@ pub struct Upper<'a> {
 pub fn mount(lower: &[PathBuf], upper: Upper<'_>) -> Result<OwnedFd> {
     match mount_detached(lower, upper) {
         // Before Linux 6.5 there is no `lowerdir+`.
-        Err(Errno::INVAL) => mount_and_detach(lower, upper),
-        other => other.during(|| "mount overlay (this needs root)".to_owned()),
+        Err(Errno::INVAL | Errno::NOSYS) => mount_and_detach(lower, upper),
+        Err(e) => Err(refused(e, upper)),
+        Ok(fd) => Ok(fd),
     }
+}
+
+/// What the kernel's refusal most likely means.
+fn refused(e: Errno, upper: Upper<'_>) -> Error {
+    let hint = match e {
+        Errno::PERM | Errno::ACCESS => "this needs root",
+        Errno::NODEV => "the kernel has no overlayfs (CONFIG_OVERLAY_FS)",
+        _ => {
+            "overlayfs needs a filesystem such as ext4, xfs or btrfs below; another overlay, as in \
+             a container, is none"
+        }
+    };
+    let context = format!("mount overlay on {} ({hint})", upper.upper.display());
+    Error::Io { context, source: e.into() }
 }
 
 const OPTIONS: [(&str, &str); 3] = [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")];
@@ -72,14 +87,15 @@ fn mount_and_detach(lower: &[PathBuf], upper: Upper<'_>) -> Result<OwnedFd> {
     for (key, value) in OPTIONS {
         options.push_str(&format!(",{key}={value}"));
     }
-    let what = || "mount overlay (this needs root)".to_owned();
     let target = upper.work.with_extension("merged");
     std::fs::create_dir_all(&target).at("create", &target)?;
     let data = std::ffi::CString::new(options).expect("no NUL in descriptors");
     rustix::mount::mount("overlay", &target, "overlay", MountFlags::empty(), data.as_c_str())
-        .during(what)?;
-    let fd = open(&target);
-    rustix::mount::unmount(&target, UnmountFlags::DETACH).during(what)?;
+        .map_err(|e| refused(e, upper))?;
+    // A copy that hangs nowhere can be moved to a place; what is merely detached cannot.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let fd = open_tree(CWD, &target, flags).at("open", &target);
+    rustix::mount::unmount(&target, UnmountFlags::DETACH).at("unmount", &target)?;
     std::fs::remove_dir(&target).at("remove", &target)?;
     fd
 }
@@ -114,6 +130,13 @@ mod tests {
             assert_eq!(std::fs::read_to_string(format!("{path}/a")).unwrap(), "top");
             std::fs::remove_file(format!("{path}/a")).unwrap();
             std::fs::write(format!("{path}/b"), "x").unwrap();
+            // Whoever runs a command in it gives it a place.
+            let place = make(&format!("p{i}"));
+            let flags = rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            rustix::mount::move_mount(&fd, "", CWD, &place, flags).unwrap();
+            let seen = std::fs::read_to_string(place.join("b"));
+            rustix::mount::unmount(&place, UnmountFlags::DETACH).unwrap();
+            assert_eq!(seen.unwrap(), "x");
             drop(fd);
             assert_eq!(upper.read_dir().unwrap().count(), 2);
         }

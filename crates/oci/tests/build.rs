@@ -29,7 +29,7 @@ async fn the_usual_dockerfile() {
             "Dockerfile",
             "FROM base:1\nARG VERSION=3\nENV APP=/srv/app MODE=\"a b\"\nWORKDIR $APP\n\
              RUN echo $VERSION > version && id -u > who && pwd >> who && rm /etc/group && mkdir -p /opt/x && echo \"$MODE\"\n\
-             COPY --chown=web:50 --chmod=640 conf/*.conf conf/\nCOPY . all/\nADD [\"a b\", \"/q/\"]\n\
+             COPY --chown=web:50 --chmod=640 conf/*.conf conf/\nCOPY . all/\nADD [\"a b\", \"/${VERSION}q/\"]\n\
              USER web\nRUN id -u > /tmp/who2 || id -u > $APP/all/../who3 || true\nEXPOSE 80\nVOLUME /data\n\
              LABEL a=b\nSTOPSIGNAL SIGINT\nHEALTHCHECK --interval=5s CMD true\nENTRYPOINT [\"/bin/sh\"]\nCMD [\"-c\", \"echo\"]\n",
         ),
@@ -52,7 +52,7 @@ async fn the_usual_dockerfile() {
     let conf = find(&image, "srv/app/conf/x.conf").metadata().unwrap();
     assert_eq!((conf.uid(), conf.gid(), conf.mode() & 0o777), (33, 50, 0o640));
     assert_eq!(read(&image, "srv/app/all/conf/no.txt"), "z");
-    assert_eq!(read(&image, "q/a b"), "blank");
+    assert_eq!(read(&image, "3q/a b"), "blank");
     assert!(find_opt(&image, "srv/app/all/secret").is_none());
     assert!(find_opt(&image, "srv/app/all/Dockerfile").is_none());
     assert!(log.output().contains("a b"));

@@ -82,8 +82,7 @@ impl Builder<'_> {
 
     async fn job(&mut self, state: &State, copy: &Copy, tree: Arc<Tree>) -> Result<Job, Fault> {
         let escape = self.plan.escape;
-        let word =
-            |text: &str| if copy.json { Ok(text.to_owned()) } else { state.expand(text, escape) };
+        let word = |text: &str| state.expand(text, escape);
         let flag =
             |flag: &Option<String>| flag.as_deref().map(|f| state.expand(f, escape)).transpose();
         let mut sources = Vec::new();

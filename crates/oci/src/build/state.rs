@@ -28,7 +28,9 @@ impl State {
     /// A variable: the environment goes before arguments.
     pub fn lookup(&self, name: &str) -> Option<String> {
         let from_env = self.config.config.env_var(name).map(str::to_owned);
-        from_env.or_else(|| self.args.get(name).cloned())
+        let given = from_env.or_else(|| self.args.get(name).cloned());
+        // Commands get a PATH in any case, so `ENV PATH=/x:$PATH` must see it.
+        given.or_else(|| (name == "PATH").then(|| DEFAULT_PATH.to_owned()))
     }
 
     /// Replaces variables in one word.
@@ -278,6 +280,13 @@ mod tests {
         state.config.config.cmd = Some(vec!["inherited".into()]);
         apply(&mut state, "ENTRYPOINT x").unwrap();
         assert_eq!(state.config.config.cmd, None);
+    }
+
+    #[test]
+    fn path_is_never_empty() {
+        let mut state = State::default();
+        apply(&mut state, "ENV PATH=/x:$PATH").unwrap();
+        assert_eq!(state.config.config.env, [format!("PATH=/x:{DEFAULT_PATH}")]);
     }
 
     #[test]

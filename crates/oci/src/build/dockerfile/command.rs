@@ -61,8 +61,6 @@ pub struct Copy {
     pub chmod: Option<String>,
     pub checksum: Option<String>,
     pub heredocs: Vec<Heredoc>,
-    /// The words came from a JSON array: quotes in them are part of names.
-    pub json: bool,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -284,10 +282,7 @@ fn copy(args: &str, line: &Line, flags: &mut Flags<'_>, escape: char) -> Parsed<
         copy.from = flags.take("from")?;
     }
     let mut list = match form(args) {
-        Form::Exec(list) => {
-            copy.json = true;
-            list
-        }
+        Form::Exec(list) => list,
         Form::Shell(text) => split_raw(&text, escape),
     };
     let keyword = flags.keyword;

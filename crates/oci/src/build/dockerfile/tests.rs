@@ -45,7 +45,7 @@ fn every_instruction() {
         (2, "d/", Some("x"))
     );
     let Command::Copy(add) = &all[19] else { panic!() };
-    assert!(add.add && add.json && add.sources == ["a b"]);
+    assert!(add.add && add.sources == ["a b"]);
     let Command::Run(run) = &all[20] else { panic!() };
     assert_eq!((run.mounts.len(), run.network.as_deref()), (1, Some("none")));
 }
