@@ -202,16 +202,19 @@ impl Planner<'_> {
         self.memory.ending = Some(Ending { cause, since, grace, reason, message });
     }
 
-    /// Volumes, then the sandbox, then containers.
+    /// Volumes and the sandbox side by side, then containers. Where volumes fail, no sandbox is
+    /// made for them.
     fn sync(&mut self) {
         self.probe();
         self.kill_failed();
         let volumes = self.memory.volumes.clone();
+        let failed = matches!(volumes, Step::Failed { .. });
         if self.due(&volumes) {
             self.memory.volumes = Step::Busy;
             self.act(Action::MountVolumes);
         }
-        if self.memory.volumes == Step::Done && self.have_sandbox() {
+        let sandbox = !failed && self.have_sandbox();
+        if sandbox && self.memory.volumes == Step::Done {
             start::start(self);
         }
         self.collect_dead();

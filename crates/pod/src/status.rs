@@ -12,7 +12,7 @@ use crate::conditions;
 use crate::container_status::{Context, container_status, mark_lost};
 use crate::downward::NodeFacts;
 use crate::life::{self, Life};
-use crate::memory::{Cause, Memory};
+use crate::memory::{Cause, Memory, Step};
 use crate::observed::{Observed, State};
 use crate::plan::Stage;
 use crate::spec::{self, RestartPolicy, Role};
@@ -46,12 +46,15 @@ pub fn status(
     }
     out.set("phase", phase);
     let ips = pod_ips(pod, observed, node);
+    // A sandbox that was made beside volumes that failed is not ready for containers.
+    let held = matches!(memory.volumes, Step::Failed { .. }) && observed.containers.is_empty();
     let facts = conditions::Facts {
         pod,
         phase,
         init: &init,
         main: &main,
-        sandbox_ready: observed.ready_sandbox().is_some()
+        sandbox_ready: !held
+            && observed.ready_sandbox().is_some()
             && (!ips.is_empty() || spec::host_network(pod)),
         now,
     };

@@ -13,6 +13,9 @@ use super::{Outcome, Worker};
 /// The first delay after a failed write; doubled up to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
+/// What is not urgent waits so long for more: a pod that starts fast is written once, not at each
+/// step.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// What has been reported.
 #[derive(Default)]
@@ -24,6 +27,8 @@ pub(super) struct Report {
     /// The object has changed: see whether somebody else has written the status.
     pub check: bool,
     retry_at: Option<Time>,
+    /// When what has been gathered is sent.
+    send_at: Option<Time>,
     retry: Duration,
     deleting: bool,
     deleted: bool,
@@ -55,17 +60,26 @@ impl Worker {
             return;
         }
         self.report.retry_at = None;
-        if self.report.sent.as_ref() != Some(&status) {
+        if self.report.sent.as_ref() == Some(&status) {
+            self.report.send_at = None;
+            if stage == Stage::Terminated && self.pod.is_deleting() && !self.report.deleted {
+                self.delete();
+            }
+            return;
+        }
+        let due = self.report.send_at.is_some_and(|at| at <= now);
+        if due || stage == Stage::Terminated || urgent(self.pod.at("status"), &status) {
             self.send(status);
-        } else if stage == Stage::Terminated && self.pod.is_deleting() && !self.report.deleted {
-            self.delete();
+        } else if self.report.send_at.is_none() {
+            self.report.send_at = Some(now + GATHER);
         }
     }
 
     /// When a failed write is due again.
     pub(super) fn report_due(&self) -> Option<Time> {
         let idle = self.memory.gone || self.report.on_its_way.is_some() || self.report.deleting;
-        self.report.retry_at.filter(|_| !idle)
+        let times = [self.report.retry_at, self.report.send_at];
+        times.into_iter().flatten().min().filter(|_| !idle)
     }
 
     fn send(&mut self, status: Value) {
@@ -73,6 +87,7 @@ impl Worker {
         let pod = self.pod.clone();
         let patch = patch(&pod, &status);
         self.report.on_its_way = Some(status);
+        self.report.send_at = None;
         self.tasks.spawn(async move {
             let options =
                 WriteOptions { field_manager: "kubelet".into(), ..WriteOptions::default() };
@@ -176,6 +191,15 @@ fn holds(theirs: &Value, ours: &Value) -> bool {
         let there = theirs.get(field);
         value.is_empty() && there.is_none() || there == Some(value)
     })
+}
+
+/// Whether a status says what others wait for: another phase, or ready or no longer ready.
+fn urgent(theirs: &Value, ours: &Value) -> bool {
+    let ready = |status: &Value| {
+        let list = status.at("conditions").items().iter();
+        list.into_iter().any(|c| c.at("type").str() == "Ready" && c.at("status").str() == "True")
+    };
+    theirs.at("phase") != ours.at("phase") || ready(theirs) != ready(ours)
 }
 
 /// Whether somebody else has written what is ours to say.
