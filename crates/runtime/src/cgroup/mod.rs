@@ -420,6 +420,7 @@ mod tests {
         let parent = format!("/timonier-test-v2-{}", std::process::id());
         let path = format!("{parent}/pod/container");
         cgroups.create(&path).unwrap();
+        cgroups.restrict_devices(&path, &[DeviceRule::new('a', None, None, "rwm")]).unwrap();
         cgroups.restrict_devices(&path, &DeviceRule::defaults()).unwrap();
         let group = cgroups.join(&path).unwrap().unwrap();
         // A program of its own, because this process has threads.
