@@ -2,20 +2,20 @@
 
 use timonier_meta::FieldError;
 use timonier_object::Value;
-use timonier_schema::ResourceRow;
+use timonier_schema::{ResourceRow, rules};
 
 /// What is wrong with a new object of this kind, beyond structure and metadata.
-pub fn validate_create(_row: &ResourceRow, _new: &Value) -> Vec<FieldError> {
-    Vec::new()
+pub fn validate_create(row: &ResourceRow, new: &Value) -> Vec<FieldError> {
+    rules::validate_create(row, new)
 }
 
 /// What is wrong with a changed object of this kind, beyond structure and metadata; `subresource`
-/// is what was written.
+/// is what was written, empty for the object itself.
 pub fn validate_update(
-    _row: &ResourceRow,
-    _subresource: &str,
-    _new: &Value,
-    _old: &Value,
+    row: &ResourceRow,
+    subresource: &str,
+    new: &Value,
+    old: &Value,
 ) -> Vec<FieldError> {
-    Vec::new()
+    rules::validate_update(row, subresource, new, old)
 }

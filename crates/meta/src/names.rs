@@ -31,7 +31,9 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
     if text.len() > DNS1123_LABEL_MAX {
         errors.push(max_len(DNS1123_LABEL_MAX));
     }
-    if !is_label(text) {
+    if text.contains('.') && text.split('.').all(is_label) {
+        errors.push("must not contain dots".to_string());
+    } else if !is_label(text) {
         errors.push(LABEL_TEXT.to_string());
     }
     errors
@@ -87,7 +89,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             name
         }
         (Some(_), Some(_)) => {
-            errors.push(format!("a qualified name {QUALIFIED_TEXT} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"));
+            errors.push(format!("a valid label key {QUALIFIED_TEXT} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"));
             return errors;
         }
     };

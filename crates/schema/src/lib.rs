@@ -3,12 +3,13 @@
 //! ```text
 //! facts/*.facts ─┐ build/  ┌─► tables (constant) ─► Schema ─► defaults, decode, prune, protobuf
 //! k8s-openapi ───┘         └─► descriptions (packed) ──► openapi
+//! rules ─► what no schema can say, kind by kind
 //! resources.rs ─► ResourceRow ─► Catalogue ─► discovery        CRD ─► crd ─► ResourceRow
 //! ```
 //!
 //! Invariants: a catalogue never changes, a change makes a new one; the built-in tables are
 //! constant data that cost nothing to load; no input panics.
-//! Deliberately absent: validation beyond structure (`rules`), storage, HTTP.
+//! Deliberately absent: storage, HTTP.
 #![no_std]
 extern crate alloc;
 // For reading packed data only: the decompressor's trait lives in std.
@@ -27,6 +28,7 @@ mod node;
 pub mod openapi;
 pub mod protobuf;
 mod row;
+pub mod rules;
 mod schema;
 
 pub use catalogue::Catalogue;

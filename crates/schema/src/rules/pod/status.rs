@@ -1,0 +1,169 @@
+//! A pod's status: upstream's `ValidatePodStatusUpdate`.
+
+use alloc::collections::BTreeSet;
+
+use timonier_meta::names;
+use timonier_object::Value;
+
+use super::super::at::{At, Errors, immutable};
+use super::super::common::{check, is_dual, legacy_ip};
+use super::annotations;
+
+/// Checks a write of the status.
+pub fn update(e: &mut Errors, new: &Value, old: &Value) {
+    let (new, old) = (At::top(new), At::top(old));
+    let spec = new.get("spec");
+    annotations::update(
+        e,
+        &new.get("metadata.annotations"),
+        &old.get("metadata.annotations"),
+        &spec,
+    );
+    let (status, before) = (new.get("status"), old.get("status"));
+    conditions(e, &status.get("conditions"));
+    if spec.get("nodeName").str() != old.get("spec.nodeName").str() {
+        status.get("nodeName").forbidden(e, "may not be changed directly");
+    }
+    let nominated = status.get("nominatedNodeName");
+    if !nominated.is_empty() && nominated.str() != before.get("nominatedNodeName").str() {
+        check(e, &nominated, names::dns1123_subdomain);
+        if !old.get("spec.nodeName").is_empty() {
+            nominated.forbidden(e, "may not be set on pods that are already bound to a node");
+        }
+    }
+    if status.get("observedGeneration").int() < 0 {
+        status.get("observedGeneration").bad_int(e, "must be a non-negative integer");
+    }
+    immutable(e, &status.get("qosClass"), &before.get("qosClass"));
+    for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+        transitions(e, list, &status, &before, &old.get("spec"));
+    }
+    claims(e, &status.get("resourceClaimStatuses"), &spec.get("resourceClaims"));
+    addresses(e, &status.get("podIPs"), &before.get("podIPs"));
+    let hosts = status.get("hostIPs");
+    if let Some(first) = hosts.items().next() {
+        let ip = first.get("ip");
+        if ip.str() != status.get("hostIP").str() {
+            ip.bad_str(e, "must be equal to `hostIP`");
+        }
+    }
+    addresses(e, &hosts, &before.get("hostIPs"));
+    let ephemeral = status.get("ephemeralContainerStatuses");
+    for container in ephemeral.items() {
+        if container.get("allocatedResourcesStatus").len() > 0 {
+            let at = container.get("allocatedResourcesStatus");
+            at.forbidden(e, "must not be specified in container status");
+        }
+    }
+}
+
+fn conditions(e: &mut Errors, at: &At<'_>) {
+    for condition in at.items() {
+        if condition.get("observedGeneration").int() < 0 {
+            condition.get("observedGeneration").bad_int(e, "must be a non-negative integer");
+        }
+        let kind = condition.get("type");
+        if !matches!(kind.str(), "PodScheduled" | "Ready" | "Initialized") {
+            check(e, &kind.named(condition.path.child("Type")), names::qualified_name);
+        }
+    }
+}
+
+/// A container that ended for good does not run again.
+fn transitions(e: &mut Errors, list: &str, now: &At<'_>, before: &At<'_>, spec: &At<'_>) {
+    let at = now.get(list);
+    for (i, was) in before.get(list).items().enumerate() {
+        let ended = was.get("state.terminated");
+        if !ended.is_set() {
+            continue;
+        }
+        let name = was.get("name").str();
+        let runs = at.items().any(|status| {
+            status.get("name").str() == name && !status.get("state.terminated").is_set()
+        });
+        let code = ended.get("exitCode").int();
+        if runs && !may_restart(list, spec, name, code) {
+            let state = At { value: at.value, path: at.path.index(i).child("state") };
+            state.forbidden(e, "may not be transitioned to non-terminated state");
+        }
+    }
+}
+
+/// Whether a container may run again after it ended with `code`.
+fn may_restart(list: &str, spec: &At<'_>, name: &str, code: i64) -> bool {
+    if list == "ephemeralContainerStatuses" {
+        return false;
+    }
+    let key = if list == "containerStatuses" { "containers" } else { "initContainers" };
+    let containers = spec.get(key);
+    let Some(container) = containers.items().find(|c| c.get("name").str() == name) else {
+        return false;
+    };
+    for rule in container.get("restartPolicyRules").items() {
+        let codes = rule.get("exitCodes");
+        let listed = codes.get("values").items().any(|v| v.int() == code);
+        if listed == (codes.get("operator").str() == "In") {
+            return rule.get("action").str() == "Restart";
+        }
+    }
+    let own = container.get("restartPolicy").str();
+    let policy = if own.is_empty() { spec.get("restartPolicy").str() } else { own };
+    match policy {
+        "Always" => true,
+        "OnFailure" => code != 0,
+        _ => false,
+    }
+}
+
+fn claims(e: &mut Errors, at: &At<'_>, claims: &At<'_>) {
+    let mut seen = BTreeSet::new();
+    for status in at.items() {
+        let name = status.get("name");
+        if !claims.items().any(|claim| claim.get("name").str() == name.str()) {
+            name.bad_str(e, "must match the name of an entry in `spec.resourceClaims`");
+        }
+        if !seen.insert(name.str()) {
+            name.bad_duplicate(e, name.str());
+        }
+        let claim = status.get("resourceClaimName");
+        if claim.is_set() {
+            check(e, &claim.named(name.path.clone()), names::dns1123_subdomain);
+        }
+    }
+}
+
+/// At most one address per family; addresses that were there before are right.
+fn addresses(e: &mut Errors, at: &At<'_>, before: &At<'_>) {
+    let mut all = alloc::vec::Vec::new();
+    for item in at.items() {
+        let ip = item.get("ip");
+        all.push(ip.str());
+        if !before.items().any(|old| old.get("ip").str() == ip.str()) {
+            legacy_ip(e, &ip.named(item.path.clone()));
+        }
+    }
+    if all.len() > 1 && !is_dual(&all) {
+        at.invalid(e, "may specify no more than one IP for each IP family");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use timonier_object::value;
+
+    use super::*;
+
+    #[test]
+    fn what_ended_for_good_stays_ended() {
+        let status =
+            |state: Value| value!({ "containerStatuses": [{ "name": "c", "state": state }] });
+        let spec = value!({ "restartPolicy": "OnFailure", "containers": [{ "name": "c" }] });
+        let ended = value!({ "terminated": { "exitCode": 0 } });
+        let old = value!({ "spec": (spec.clone()), "status": (status(ended)) });
+        let new = value!({ "spec": spec, "status": (status(value!({ "running": {} }))) });
+        let mut e = Errors::new();
+        update(&mut e, &new, &old);
+        assert_eq!(e.len(), 1, "{e:?}");
+        assert_eq!(e[0].path.as_str(), "status.containerStatuses[0].state");
+    }
+}
