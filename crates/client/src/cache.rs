@@ -1,5 +1,6 @@
 //! The caches that components decide on: one list and watch per resource, one shared [`World`].
 
+mod definitions;
 mod queue;
 mod reflector;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::task::AbortHandle;
 
 use crate::Client;
+pub use definitions::follow_definitions;
 use queue::Queue;
 pub use queue::{Notice, Subscription};
 

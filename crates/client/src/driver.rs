@@ -2,8 +2,6 @@
 
 mod execute;
 pub mod schedule;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

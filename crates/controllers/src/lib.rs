@@ -28,6 +28,7 @@ pub mod node_lifecycle;
 pub mod poddisruptionbudget;
 pub mod podgc;
 pub mod replicaset;
+pub mod resourcequota;
 pub mod root_ca;
 pub mod serviceaccount;
 pub mod statefulset;
@@ -70,5 +71,6 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Reconciler>> {
         Arc::new(endpointslice::EndpointSlices),
         Arc::new(endpoints::Endpoints),
         Arc::new(poddisruptionbudget::PodDisruptionBudgets),
+        Arc::new(resourcequota::ResourceQuotas),
     ]
 }

@@ -17,10 +17,10 @@
 
 mod api;
 mod checks;
-mod environment;
-mod faults;
-mod nodes;
-mod processes;
+pub mod environment;
+pub mod faults;
+pub mod nodes;
+pub mod processes;
 mod rest;
 mod run;
 mod schedule;

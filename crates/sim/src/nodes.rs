@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use smol_str::SmolStr;
 use timonier_client::cache::{Caches, Notice};
-use timonier_client::{Client, DeleteOptions, Preconditions, WriteOptions};
+use timonier_client::{Client, DeleteOptions, PatchType, Preconditions, WriteOptions};
 use timonier_meta::gvk::resources::{LEASES, NODES, PODS};
 use timonier_meta::{ApiError, Duration, ObjectKey, Time};
 use timonier_object::{Value, value};
 
-use crate::api::resources;
 use crate::processes::Ground;
 
 /// Between two renewals of a lease.
@@ -56,7 +55,7 @@ pub async fn run(ground: Ground, reach: Reach, nodes: Vec<SmolStr>) {
     let client = ground.client();
     let caches = Caches::new(client.clone(), ground.env.clone());
     let mut notices = caches.subscribe();
-    resources().into_iter().filter(|i| i.resource == PODS).for_each(|i| caches.add(i));
+    ground.resources.iter().filter(|i| i.resource == PODS).for_each(|i| caches.add(i.clone()));
     let mut fleet = Fleet {
         ground,
         client,
@@ -226,14 +225,15 @@ impl Fleet {
             ready.set("status", status(self.now()));
             self.client.update(&NODES, "", node, "status", ready, &options).await?;
         }
-        let lease = value!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": { "name": node, "namespace": "kube-node-lease" },
-            "spec": { "holderIdentity": node, "renewTime": (self.now().rfc3339_micro()) },
-        });
-        let namespace = "kube-node-lease";
-        match self.client.update(&LEASES, namespace, node, "", lease.clone(), &options).await {
+        let spec = value!({ "holderIdentity": node, "renewTime": (self.now().rfc3339_micro()) });
+        let (namespace, patch) = ("kube-node-lease", value!({ "spec": (&spec) }));
+        let kind = PatchType::Merge;
+        match self.client.patch(&LEASES, namespace, node, "", kind, patch, &options).await {
             Err(e) if e.is_not_found() => {
+                let lease = value!({
+                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                    "metadata": { "name": node, "namespace": namespace }, "spec": spec,
+                });
                 self.client.create(&LEASES, namespace, "", "", lease, &options).await.map(drop)
             }
             other => other.map(drop),

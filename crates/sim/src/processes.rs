@@ -7,18 +7,20 @@ use timonier_client::cache::Caches;
 use timonier_client::driver::{self, Setup};
 use timonier_controllers::Settings;
 use timonier_meta::Environment;
-use timonier_reconcile::Config;
+use timonier_reconcile::{Config, ResourceInfo};
 use timonier_scheduler::Scheduler;
 use tokio::task::AbortHandle;
 
-use crate::api::resources;
 use crate::faults::{Faults, Faulty};
 use crate::{api::Api, schedule};
 
 /// What every process needs.
 #[derive(Clone)]
 pub struct Ground {
-    pub api: Arc<Api>,
+    /// The API, without faults.
+    pub api: Arc<dyn Client>,
+    /// What the controllers observe.
+    pub resources: Vec<ResourceInfo>,
     pub faults: Arc<Faults>,
     pub env: Arc<dyn Environment>,
 }
@@ -72,7 +74,7 @@ fn start_controllers(ground: Ground, seed: u64) -> AbortHandle {
     let client = ground.client();
     let run = async move {
         let caches = Caches::new(client.clone(), ground.env.clone());
-        resources().into_iter().for_each(|info| caches.add(info));
+        ground.resources.into_iter().for_each(|info| caches.add(info));
         driver::run(Setup {
             client,
             caches,
@@ -91,7 +93,7 @@ fn start_scheduler(ground: Ground, seed: u64) -> AbortHandle {
     let run = async move {
         let caches = Caches::new(client.clone(), ground.env.clone());
         let watched = Scheduler::watches();
-        for info in resources().into_iter().filter(|i| watched.contains(&i.resource)) {
+        for info in ground.resources.into_iter().filter(|i| watched.contains(&i.resource)) {
             caches.add(info);
         }
         schedule::run(client, caches, ground.env, seed).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use timonier_meta::Environment;
 use tokio::time::sleep;
 
-use crate::api::Api;
+use crate::api::{Api, resources};
 use crate::environment::{Random, SimEnvironment};
 use crate::faults::Faults;
 use crate::nodes::{self, Reach};
@@ -44,7 +44,7 @@ async fn simulate(seed: u64) -> Result<Report, String> {
     let env: Arc<dyn Environment> = Arc::new(SimEnvironment::new(random.next()));
     let api = Api::new(env.clone());
     let faults = Faults::new(random.next());
-    let ground = Ground { api: api.clone(), faults: faults.clone(), env };
+    let ground = Ground { api: api.clone(), resources: resources(), faults: faults.clone(), env };
     let mut users = Users::new(api.clone(), random.next());
     users.begin().await.map_err(|e| e.to_string())?;
     let reach = Reach::default();

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use timonier_apiserver::ApiServer;
-use timonier_client::cache::Caches;
+use timonier_client::cache::{Caches, follow_definitions};
 use timonier_client::driver::{self, Setup, schedule};
-use timonier_controllers as controllers;
+use timonier_controllers::{self as controllers, Settings};
 use timonier_meta::Environment;
 use timonier_policy::User;
-use timonier_reconcile::{Reconciler, ResourceInfo};
+use timonier_reconcile::ResourceInfo;
 use tokio::task::JoinSet;
 
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
@@ -36,11 +36,12 @@ pub fn start(
         client,
         caches: caches.clone(),
         env: env.clone(),
-        reconcilers: reconcilers(ca),
+        reconcilers: controllers::all(Settings { root_ca: ca.to_owned() }),
         config: timonier_reconcile::Config::default(),
         field_manager: CONTROLLER_MANAGER.into(),
     };
     tasks.spawn(driver::run(setup));
+    tasks.spawn(follow_definitions(caches.clone()));
     let client = api.client(User::authenticated("system:kube-scheduler", []));
     tasks.spawn(schedule::run(schedule::Setup {
         client,
@@ -49,23 +50,4 @@ pub fn start(
         config: timonier_scheduler::Config::default(),
     }));
     caches
-}
-
-/// Every controller, with upstream's settings.
-fn reconcilers(ca: &str) -> Vec<Arc<dyn Reconciler>> {
-    vec![
-        Arc::new(controllers::namespace::Namespaces),
-        Arc::new(controllers::serviceaccount::DefaultServiceAccounts),
-        Arc::new(controllers::root_ca::RootCaPublisher { bundle: ca.to_owned() }),
-        Arc::new(controllers::deployment::Deployments),
-        Arc::new(controllers::replicaset::ReplicaSets::new()),
-        Arc::new(controllers::daemonset::DaemonSets),
-        Arc::new(controllers::endpointslice::EndpointSlices),
-        Arc::new(controllers::endpoints::Endpoints),
-        Arc::new(controllers::garbage::GarbageCollector),
-        Arc::new(controllers::node_lifecycle::NodeLifecycle::default()),
-        Arc::new(controllers::taint_eviction::TaintEviction),
-        Arc::new(controllers::podgc::PodGarbageCollector::default()),
-        Arc::new(controllers::ttl_after_finished::TtlAfterFinished),
-    ]
 }
