@@ -7,6 +7,7 @@
 mod certificates;
 mod control_plane;
 mod controllers;
+mod kubelet_server;
 mod node;
 mod readiness;
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::certificates::Certificates;
 use super::control_plane::ControlPlane;
+use super::kubelet_server;
 
 /// A running node.
 pub struct RunningNode {
@@ -51,13 +52,15 @@ pub async fn start(
         client,
         runtime.clone(),
         images,
-        Arc::new(network),
-        env,
+        Arc::new(network.clone()),
+        env.clone(),
     );
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let _ = (certificates, &runtime, node.pods());
-    let proxy = ServiceProxy::new(network_config, plane.caches.clone());
+    let pods = node.pods();
+    kubelet_server::start(&mut tasks, config, certificates, runtime, pods, env, stop.clone())
+        .await?;
+    let proxy = ServiceProxy::new(network_config, plane.caches.clone()).with_pods(network);
     let proxy_stop = stop.clone();
     tasks.spawn(async move {
         if let Err(error) = proxy.run(proxy_stop).await {

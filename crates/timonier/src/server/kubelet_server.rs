@@ -1,0 +1,47 @@
+//! The kubelet's HTTPS server, for logs, exec, attach and port-forward.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use timonier_cli::cluster::ClusterConfig;
+use timonier_meta::Environment;
+use timonier_node::PodTable;
+use timonier_node::server::{NodeServer, ServerConfig, ServerTls};
+use timonier_runtime::Runtime;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::certificates::Certificates;
+
+/// Opens the port and serves until `stop`.
+pub async fn start(
+    tasks: &mut JoinSet<()>,
+    config: &ClusterConfig,
+    certificates: &Certificates,
+    runtime: Arc<dyn Runtime>,
+    pods: PodTable,
+    env: Arc<dyn Environment>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let port = config.kubelet_port;
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+        .await
+        .with_context(|| format!("the kubelet's port {port} cannot be used"))?;
+    let tls = ServerTls {
+        certificate_pem: certificates.kubelet.certificate.clone().into_bytes(),
+        key_pem: certificates.kubelet.key.clone().into_bytes(),
+        client_ca_pem: certificates.ca.clone().into_bytes(),
+    };
+    let server =
+        NodeServer::new(ServerConfig::new(&config.node_name, tls), Arc::new(pods), runtime, env)
+            .context("the kubelet's certificate")?;
+    tasks.spawn(async move {
+        tokio::select! {
+            () = server.serve(listener) => {}
+            () = stop.cancelled() => {}
+        }
+    });
+    Ok(())
+}
