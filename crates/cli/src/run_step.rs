@@ -80,7 +80,7 @@ async fn run(step: &RunStep, scratch: &Path, output: OutputFn<'_>) -> Result<i32
         resources: Default::default(),
         host_network,
         hostname: "build".into(),
-        cgroup: format!("/timonier-build/{}", std::process::id()),
+        cgroup: format!("/timonier-build-{}", std::process::id()),
         scratch: scratch.join("own"),
     };
     fs::create_dir_all(&run.scratch)?;

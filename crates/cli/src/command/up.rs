@@ -3,14 +3,21 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::args::UpArgs;
 use crate::cluster::{ClusterConfig, Paths};
+use crate::lock::Running;
 use crate::{kubeconfig, lock, preflight, progress};
+
+/// How long a server that holds the lock may take to answer or to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks at it.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts the cluster unless it runs, and returns once its node is Ready and its DNS answers.
 pub fn run(args: &UpArgs) -> Result<()> {
@@ -19,13 +26,34 @@ pub fn run(args: &UpArgs) -> Result<()> {
     let paths = args.cluster.paths();
     let config = ClusterConfig::load_or_create(&paths, args.cluster.name.as_deref(), args.port)?;
     let mut out = std::io::stdout();
-    if let Some(running) = lock::running(&paths.lock())? {
+    if let Some(running) = answering(&paths, &config)? {
         writeln!(out, "the cluster {} runs already (process {})", config.name, running.pid)?;
         return tell_access(&paths, &config, &mut out);
     }
     start_server(args, &paths, started, &mut out)?;
     writeln!(out, "the cluster {} is up in {:.2} s", config.name, started.elapsed().as_secs_f64())?;
     tell_access(&paths, &config, &mut out)
+}
+
+/// The server that runs and answers; `None` where there is none. A server that is about to end, or
+/// to begin, holds the lock without answering: it gets the time to do so.
+fn answering(paths: &Paths, config: &ClusterConfig) -> Result<Option<Running>> {
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(running) = lock::running(&paths.lock())? {
+        if TcpStream::connect((Ipv4Addr::LOCALHOST, config.api_port)).is_ok() {
+            return Ok(Some(running));
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "process {} holds {} but does not answer on port {}",
+                running.pid,
+                paths.data.display(),
+                config.api_port
+            );
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(None)
 }
 
 fn start_server(
