@@ -52,12 +52,8 @@ async fn run(step: &RunStep, scratch: &Path, output: OutputFn<'_>) -> Result<i32
     let rootfs = Rootfs::mount(step, scratch)?;
     let host_network = step.network != NetworkMode::None;
     let mut mounts: Vec<Mount> = step.mounts.iter().map(mount_of).collect();
-    let mut guests = Vec::new();
     if host_network {
         for file in RESOLVER_FILES.into_iter().filter(|f| Path::new(f).exists()) {
-            if !rootfs.0.join(&file[1..]).exists() {
-                guests.push(&file[1..]);
-            }
             mounts.push(Mount::bind(file, file).readonly());
         }
     }
@@ -87,19 +83,7 @@ async fn run(step: &RunStep, scratch: &Path, output: OutputFn<'_>) -> Result<i32
     let mut sink = Sink(output);
     let code = run_foreground(Path::new("/proc/self/exe"), run, &mut sink).await?;
     drop(rootfs);
-    remove_guests(&step.upper_dir, &guests);
     Ok(code)
-}
-
-/// The mount points of the resolver's files are not the step's work: where the layers had none,
-/// the new layer has none.
-fn remove_guests(upper: &Path, files: &[&str]) {
-    for file in files {
-        let path = upper.join(file);
-        if fs::symlink_metadata(&path).is_ok_and(|m| m.is_file() && m.len() == 0) {
-            let _ = fs::remove_file(&path);
-        }
-    }
 }
 
 fn mount_of(mount: &RunMount) -> Mount {

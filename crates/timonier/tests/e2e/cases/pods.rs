@@ -31,7 +31,7 @@ pub fn logs_exec_and_attach(cluster: &Cluster) -> Result {
     contains(&ns.kubectl(&["exec", "talk", "--", "ip", "addr"])?, &[&address])?;
     contains(
         &ns.kubectl(&["describe", "pod", "talk"])?,
-        &["Successfully assigned logs/talk", "Started container main"],
+        &["Successfully assigned logs/talk", "Container started"],
     )?;
     ns.kubectl(&["delete", "pod", "talk", "--timeout=30s"]).map(drop)
 }

@@ -1,19 +1,34 @@
 //! Services, DNS, and the way from outside into a pod.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use crate::cluster::{Cluster, Namespace};
-use crate::shell::{Result, contains, equal, eventually, succeed};
+use crate::shell::{Result, contains, equal, eventually};
 
 /// The mission's Deployment of three nginx 1.7.9, and a Service in front.
 const NGINX: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: nginx-deployment\n  labels: {app: nginx}\nspec:\n  replicas: 3\n  selector: {matchLabels: {app: nginx}}\n  template:\n    metadata: {labels: {app: nginx}}\n    spec:\n      containers:\n      - name: nginx\n        image: nginx:1.7.9\n        ports: [{containerPort: 80}]\n---\napiVersion: v1\nkind: Service\nmetadata: {name: nginx}\nspec:\n  selector: {app: nginx}\n  ports: [{port: 80}]\n";
 
+/// The page at an address, which is `host:port` or a host on port 80.
 fn fetch(address: &str) -> Result<String> {
-    let mut command = std::process::Command::new("/bin/busybox");
-    succeed(command.args(["wget", "-q", "-T", "2", "-O", "-", &format!("http://{address}/")]), "")
-        .map(|text| text.trim().to_owned())
+    let address = if address.contains(':') { address.into() } else { format!("{address}:80") };
+    let get = || -> std::io::Result<String> {
+        let target = address.parse().map_err(std::io::Error::other)?;
+        let mut connection = TcpStream::connect_timeout(&target, Duration::from_secs(2))?;
+        connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+        connection.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = get().map_err(|e| format!("http://{address}/: {e}"))?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, page)) if head.contains(" 200 ") => Ok(page.trim().to_owned()),
+        _ => Err(format!("http://{address}/ answered {answer:?}")),
+    }
 }
 
 /// Asks an address until these names, and no others, have answered.
