@@ -3,16 +3,16 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use http::Method;
 
 use crate::args::UpArgs;
 use crate::cluster::{ClusterConfig, Paths};
 use crate::lock::Running;
-use crate::{kubeconfig, lock, preflight, progress};
+use crate::{access, kubeconfig, lock, preflight, progress};
 
 /// How long a server that holds the lock may take to answer or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ pub fn run(args: &UpArgs) -> Result<()> {
 fn answering(paths: &Paths, config: &ClusterConfig) -> Result<Option<Running>> {
     let deadline = Instant::now() + PATIENCE;
     while let Some(running) = lock::running(&paths.lock())? {
-        if TcpStream::connect((Ipv4Addr::LOCALHOST, config.api_port)).is_ok() {
+        if answers(paths, config) {
             return Ok(Some(running));
         }
         if Instant::now() > deadline {
@@ -54,6 +54,16 @@ fn answering(paths: &Paths, config: &ClusterConfig) -> Result<Option<Running>> {
         std::thread::sleep(PAUSE);
     }
     Ok(None)
+}
+
+/// Whether the API server answers a request. A connection alone would not do: the kernel accepts
+/// it for a process that is about to end, too.
+fn answers(paths: &Paths, config: &ClusterConfig) -> bool {
+    let asked = access::block_on(async {
+        let client = access::admin(paths, config)?;
+        Ok(tokio::time::timeout(PAUSE * 50, client.raw(Method::GET, "/readyz")).await??)
+    });
+    asked.is_ok()
 }
 
 fn start_server(

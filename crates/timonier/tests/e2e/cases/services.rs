@@ -70,8 +70,7 @@ pub fn nginx_behind_a_service(cluster: &Cluster) -> Result {
     ns.wait("condition=Ready", &["pod/client"])?;
     for name in [address.as_str(), "nginx", "nginx.java", "nginx.java.svc.cluster.local"] {
         let url = format!("http://{name}/");
-        let text =
-            ns.kubectl(&["exec", "client", "--", "wget", "-q", "-T", "5", "-O", "-", &url])?;
+        let text = ns.kubectl(&["exec", "client", "--", "wget", "-q", "-O", "-", &url])?;
         if !names.contains(text.trim()) {
             return Err(format!("{url} answered {text:?}"));
         }
