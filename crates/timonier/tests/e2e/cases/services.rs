@@ -110,6 +110,9 @@ pub fn port_forward_reaches_a_pod(cluster: &Cluster) -> Result {
     let ns = cluster.namespace("forward")?;
     ns.kubectl(&["run", "web", "--image=nginx:1.7.9", "--port=80"])?;
     ns.wait("condition=Ready", &["pod/web"])?;
+    // Ready says that the process runs; it has no probe that would tell when it listens.
+    let pod = ns.kubectl(&["get", "pod", "web", "-o", "jsonpath={.status.podIP}"])?;
+    eventually("the pod listens", || fetch(&pod))?;
     let mut child = ns
         .command(&["port-forward", "pod/web", ":80"])
         .stdout(Stdio::piped())
