@@ -219,6 +219,15 @@ pub fn show(value: &Value) -> String {
     }
 }
 
+/// A map as an error prints it: in the order of its keys.
+pub fn show_map(value: &Value) -> String {
+    let mut sorted = value.clone();
+    if let Some(map) = sorted.as_object_mut() {
+        map.sort_keys();
+    }
+    sorted.to_string()
+}
+
 /// Whether two values are the same to upstream's semantic comparison: what is absent equals what
 /// is empty, quantities equal by amount.
 pub fn same(a: &Value, b: &Value) -> bool {

@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use timonier_meta::{FieldError, names};
 use timonier_object::Value;
 
-use super::at::{At, Errors, immutable, same, show};
+use super::at::{At, Errors, immutable, same, show_map};
 use super::common::{check, label_selector, selects};
 use super::cron;
 use super::pod::template;
@@ -26,7 +26,7 @@ pub fn job(e: &mut Errors, new: &Value, old: Option<&Value>) {
     }
     let labels = spec.get("template.metadata.labels");
     if selects(selector.value, labels.value) != Some(true) {
-        labels.bad(e, show(labels.value), "`selector` does not match template `labels`");
+        labels.bad(e, show_map(labels.value), "`selector` does not match template `labels`");
     }
     let completions = spec.get("completions").int();
     let indexed = spec.get("completionMode").str() == "Indexed";
@@ -61,7 +61,7 @@ fn generated_selector(e: &mut Errors, top: &At<'_>) {
         if !label.is_set() {
             label.required(e, format!("must be '{value}'"));
         } else if label.str() != value {
-            label.bad_str(e, format!("must be '{value}'"));
+            label.bad(e, show_map(labels.value), format!("must be '{value}'"));
         }
     }
     let all: Value = wanted.into_iter().collect();
@@ -128,18 +128,7 @@ fn managed_by(e: &mut Errors, at: &At<'_>) {
     if !at.is_set() {
         return;
     }
-    match at.str().split_once('/') {
-        None if at.is_empty() => at.required(e, ""),
-        None => at.bad_str(e, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
-        Some((domain, path)) => {
-            for why in names::dns1123_subdomain(domain) {
-                at.bad(e, super::common::show_str(domain), why);
-            }
-            if path.is_empty() || domain.is_empty() {
-                at.bad_str(e, "must be a domain-prefixed path (such as \"acme.io/foo\")");
-            }
-        }
-    }
+    super::networking::domain_path(e, at);
     if at.str().len() > 63 {
         at.too_long(e, 63);
     }
@@ -465,6 +454,9 @@ fn time_zone(e: &mut Errors, at: &At<'_>) {
             e,
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
         );
+        if text != "Local" {
+            at.bad_str(e, format!("unknown time zone {text}"));
+        }
     }
 }
 

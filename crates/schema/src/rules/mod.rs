@@ -13,8 +13,14 @@ mod at;
 mod batch;
 mod certificates;
 mod common;
+mod config;
 mod cron;
+mod endpoints;
+mod networking;
+mod node;
 mod pod;
+mod quota;
+mod rbac;
 mod service;
 mod statefulset;
 mod storage;
@@ -26,6 +32,8 @@ use timonier_meta::FieldError;
 use timonier_object::Value;
 
 use crate::ResourceRow;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// What is wrong with a new object of the row's kind. Custom resources and kinds without rules
 /// have no errors.
@@ -59,6 +67,7 @@ pub fn validate_update(
     match subresource {
         "" | "scale" => changed(&mut e, group, kind, new, old),
         "status" => changed_status(&mut e, group, kind, new, old),
+        "finalize" => config::namespace(&mut e, new),
         "ephemeralcontainers" => pod::ephemeral_containers(&mut e, new, old),
         "resize" => pod::resize(&mut e, new, old),
         _ => {}
@@ -80,6 +89,15 @@ fn changed_status(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value,
         ("", "Pod") => pod::update_status(e, new, old),
         ("", "Service") => service::update_status(e, new, old),
         ("", "PersistentVolumeClaim") => storage::claims::update_status(e, new),
+        ("", "Namespace") => config::namespace_status(e, new),
+        ("", "Node") => node::node(e, new, Some(old)),
+        ("", "ResourceQuota") => quota::quota_status(e, new),
+        ("policy", "PodDisruptionBudget") => config::budget_status(e, new),
+        ("networking.k8s.io", "Ingress") => {
+            let path = "status.loadBalancer.ingress";
+            let (new, old) = (at::At::top(new), at::At::top(old));
+            service::load_balancer_points(e, &new.get(path), &old.get(path), false);
+        }
         ("", "ReplicationController") | ("apps", _) => {
             workloads::update_status(e, kind, new, old);
         }
@@ -98,6 +116,25 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
         ("batch", "CronJob") => batch::cron_job(e, new, old),
         ("apps", "ControllerRevision") => workloads::controller_revision(e, new, old),
         ("", "ReplicationController") => workloads::replication_controller(e, new),
+        ("", "ConfigMap") => config::config_map(e, new, old),
+        ("", "Secret") => config::secret(e, new, old),
+        ("", "Namespace") if old.is_none() => config::namespace(e, new),
+        ("", "Node") => node::node(e, new, old),
+        ("", "Endpoints") => endpoints::endpoints(e, new, old),
+        ("", "ResourceQuota") => quota::quota(e, new, old),
+        ("", "LimitRange") => quota::limit_range(e, new),
+        ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(e, new, old),
+        ("coordination.k8s.io", "Lease") => config::lease(e, new),
+        ("scheduling.k8s.io", "PriorityClass") => config::priority_class(e, new, old),
+        ("node.k8s.io", "RuntimeClass") => config::runtime_class(e, new, old),
+        ("policy", "PodDisruptionBudget") => config::budget(e, new),
+        ("networking.k8s.io", "NetworkPolicy") => networking::network_policy(e, new),
+        ("networking.k8s.io", "Ingress") => networking::ingress(e, new, old),
+        ("networking.k8s.io", "IngressClass") => networking::ingress_class(e, new, old),
+        (RBAC, "Role") => rbac::role(e, new, true),
+        (RBAC, "ClusterRole") => rbac::role(e, new, false),
+        (RBAC, "RoleBinding") => rbac::binding(e, new, old, true),
+        (RBAC, "ClusterRoleBinding") => rbac::binding(e, new, old, false),
         ("", "PodTemplate") => workloads::pod_template(e, new),
         _ => {}
     }

@@ -3,7 +3,7 @@
 
 use timonier_object::Value;
 
-use super::at::{At, Errors, immutable, show};
+use super::at::{At, Errors, immutable, show, show_map};
 use super::common::{
     at_most_all, int_or_percent, int_or_percent_value, is_blank_selector, label_selector, selects,
 };
@@ -84,7 +84,7 @@ pub fn matching_labels(
 
 fn labels_differ(e: &mut Errors, template: &At<'_>) {
     let labels = template.get("metadata.labels");
-    labels.bad(e, show(labels.value), "`selector` does not match template `labels`");
+    labels.bad(e, show_map(labels.value), "`selector` does not match template `labels`");
 }
 
 /// Pods that are kept running restart always and have no deadline.

@@ -14,6 +14,7 @@ mod status;
 mod update;
 mod volumes;
 
+pub use scheduling::{EFFECTS, node_selector, tolerations};
 pub use status::update as update_status;
 pub use update::{ephemeral_containers, resize, update};
 

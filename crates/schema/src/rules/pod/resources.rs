@@ -127,7 +127,8 @@ pub fn is_standard(name: &str) -> bool {
         || name.starts_with("requests.hugepages-")
 }
 
-fn resource_name(e: &mut Errors, at: &At<'_>, name: &str, owner: Owner) {
+/// Demands the name of a resource that containers (or pods) can ask for.
+pub fn resource_name(e: &mut Errors, at: &At<'_>, name: &str, owner: Owner) {
     let shown = show_str(name);
     let known = any_resource_name(e, at, name);
     if owner == Owner::Pod {
@@ -166,7 +167,8 @@ pub fn is_extended(name: &str) -> bool {
         && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
-fn may_overcommit(name: &str) -> bool {
+/// Whether more may be allowed than is asked for.
+pub fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge(name)
 }
 

@@ -113,7 +113,7 @@ fn claims(e: &mut Errors, at: &At<'_>, mirror: bool) {
     let mut seen = BTreeSet::new();
     for claim in at.items() {
         if mirror {
-            At::new(at.value, "").forbidden(e, "static pods do not support resource claims");
+            At::new(at.value, "[]").forbidden(e, "static pods do not support resource claims");
             continue;
         }
         let name = claim.get("name");

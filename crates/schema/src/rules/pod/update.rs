@@ -168,7 +168,7 @@ pub fn ephemeral_containers(e: &mut Errors, new: &Value, old: &Value) {
     let (new, old) = (At::top(new), At::top(old));
     if old.value.annotation(annotations::MIRROR).is_some() {
         let why = "static pods do not support ephemeral containers";
-        At::top(new.value).forbidden(e, why);
+        At::new(new.value, "[]").forbidden(e, why);
         return;
     }
     of_pod(e, &new);
@@ -208,7 +208,7 @@ pub fn resize(e: &mut Errors, new: &Value, old: &Value) {
         (old.value.at("spec.os.name").str() == "windows", "windows pods cannot be resized"),
     ] {
         if wrong {
-            At::top(new.value).forbidden(e, why);
+            At::new(new.value, "[]").forbidden(e, why);
             return;
         }
     }
