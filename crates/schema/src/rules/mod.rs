@@ -16,6 +16,7 @@ mod common;
 mod config;
 mod cron;
 mod endpoints;
+mod events;
 mod networking;
 mod node;
 mod pod;
@@ -116,6 +117,17 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
         ("batch", "CronJob") => batch::cron_job(e, new, old),
         ("apps", "ControllerRevision") => workloads::controller_revision(e, new, old),
         ("", "ReplicationController") => workloads::replication_controller(e, new),
+        ("", "PersistentVolume") => storage::volumes::volume(e, new, old),
+        ("storage.k8s.io", "StorageClass") => storage::classes::storage_class(e, new, old),
+        ("storage.k8s.io", "VolumeAttributesClass") => {
+            storage::classes::attributes_class(e, new, old);
+        }
+        ("storage.k8s.io", "CSIDriver") => storage::classes::csi_driver(e, new, old),
+        ("storage.k8s.io", "CSIStorageCapacity") => {
+            storage::classes::storage_capacity(e, new, old);
+        }
+        ("", "Event") => events::event(e, new, old, false),
+        ("events.k8s.io", "Event") => events::event(e, new, old, true),
         ("", "ConfigMap") => config::config_map(e, new, old),
         ("", "Secret") => config::secret(e, new, old),
         ("", "Namespace") if old.is_none() => config::namespace(e, new),

@@ -1,6 +1,8 @@
 //! Storage: claims, volumes, classes, drivers, attachments.
 
 pub mod claims;
+pub mod classes;
 pub mod sources;
+pub mod volumes;
 
 pub use claims::claim_template;
