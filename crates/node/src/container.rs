@@ -55,6 +55,9 @@ pub(crate) fn resources(limits: &numbers::Cgroup) -> rt::Resources {
 pub(crate) fn config(parts: &Parts<'_>) -> Result<rt::ContainerConfig, String> {
     let Parts { shared, inputs, container, image, .. } = parts;
     let (pod, c) = (&*inputs.pod, container.spec);
+    if !c.at("volumeDevices").items().is_empty() {
+        return Err("volumeDevices are not supported by this node".into());
+    }
     let vars = env::environment(&env::Context {
         pod,
         container: c,

@@ -292,3 +292,21 @@ async fn a_pod_that_does_not_fit_is_rejected() {
     assert!(bench.events("huge").iter().any(|e| e.starts_with("OutOfcpu: Node didn't")));
     assert_eq!(bench.runtime.log(), ["sandbox small", "start c 0"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_runtime_class_is_told() {
+    let bench = Bench::new("class");
+    bench.pod(
+        "p",
+        value!({ "runtimeClassName": "fast", "containers": [{ "name": "c", "image": "web:1" }] }),
+    );
+    bench.holds("it is told", || {
+        bench.events("p").iter().any(|e| {
+            e == "FailedCreatePodSandBox: Failed to create pod sandbox: failed to get sandbox runtime: runtimeclasses.node.k8s.io \"fast\" not found"
+        })
+    })
+    .await;
+    let class = value!({ "metadata": { "name": "fast" }, "handler": "toy" });
+    bench.api.put(&resources::RUNTIMECLASSES, class);
+    bench.until("p", ready).await;
+}

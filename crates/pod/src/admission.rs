@@ -31,6 +31,7 @@ pub fn admit<'a>(
     others: impl Iterator<Item = &'a Value>,
     node: &NodeFacts,
 ) -> Result<(), Rejection> {
+    host_can(pod)?;
     let others: Vec<&Value> = others.filter(|p| !is_over(p)).collect();
     for (name, capacity) in &node.allocatable {
         let milli = name == "cpu";
@@ -55,6 +56,30 @@ pub fn admit<'a>(
         return Err(Rejection {
             reason: SmolStr::new_static("NodePorts"),
             message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks what the node's system has to offer.
+fn host_can(pod: &Value) -> Result<(), Rejection> {
+    let os = pod.at("spec.os.name").str();
+    if !os.is_empty() && os != "linux" {
+        return Err(Rejection {
+            reason: SmolStr::new_static("PodOSNotSupported"),
+            message: "Failed to admit pod as the OS field doesn't match node OS".into(),
+        });
+    }
+    let outer = pod.at("spec.securityContext.appArmorProfile.type");
+    let own = |c: &spec::ContainerSpec<'_>| {
+        let own = c.spec.at("securityContext.appArmorProfile.type");
+        if own.is_null() { outer.smol() } else { own.smol() }
+    };
+    let confined = |kind: &SmolStr| !kind.is_empty() && kind != "Unconfined";
+    if spec::all_containers(pod).iter().map(own).any(|kind| confined(&kind)) {
+        return Err(Rejection {
+            reason: SmolStr::new_static("AppArmor"),
+            message: "Cannot enforce AppArmor: AppArmor is not enabled on the host".into(),
         });
     }
     Ok(())
@@ -130,5 +155,10 @@ mod tests {
         assert_eq!(check(&pod("0", 0), &full).unwrap_err().reason, "OutOfpods");
         assert_eq!(check(&pod("0", 80), &[pod("0", 80)]).unwrap_err().reason, "NodePorts");
         assert_eq!(check(&pod("0", 81), &[pod("0", 80)]), Ok(()));
+        let windows = value!({ "spec": { "os": { "name": "windows" } } });
+        assert_eq!(check(&windows, &[]).unwrap_err().reason, "PodOSNotSupported");
+        let mut armed = pod("0", 0);
+        armed.set("spec.securityContext.appArmorProfile.type", "RuntimeDefault");
+        assert_eq!(check(&armed, &[]).unwrap_err().reason, "AppArmor");
     }
 }

@@ -24,6 +24,7 @@ pub(super) async fn create(
             _ => {}
         }
     }
+    check(&shared, &pod).await?;
     let dir = shared.config.pod_dir(pod.uid());
     let logs = shared.config.log_dir(pod.namespace(), pod.name(), pod.uid());
     for dir in [&dir, &logs] {
@@ -38,6 +39,30 @@ pub(super) async fn create(
         config.network = rt::Network::Namespace(net.netns_path);
     }
     shared.runtime.run_sandbox(config).await.map_err(|e| e.to_string())
+}
+
+/// Refuses what this node cannot do, rather than to leave it out silently.
+async fn check(shared: &Shared, pod: &Value) -> Result<(), String> {
+    if pod.at("spec.hostUsers").as_bool() == Some(false) {
+        return Err("user namespaces are not supported by this node's runtime".into());
+    }
+    if !pod.at("spec.resourceClaims").items().is_empty() {
+        return Err("dynamic resource allocation is not supported by this node".into());
+    }
+    let class = pod.at("spec.runtimeClassName").str();
+    if class.is_empty() {
+        return Ok(());
+    }
+    let classes = &timonier_meta::gvk::resources::RUNTIMECLASSES;
+    let class = shared.client.get(classes, "", class).await;
+    let class = class.map_err(|e| format!("failed to get sandbox runtime: {}", e.message))?;
+    match class.at("handler").str() {
+        "" | "runc" => Ok(()),
+        handler if handler == shared.facts.runtime_name => Ok(()),
+        handler => {
+            Err(format!("failed to get sandbox runtime: no runtime for {handler:?} is configured"))
+        }
+    }
 }
 
 /// Stops all sandboxes of a pod and takes its network away.
