@@ -92,6 +92,8 @@ pub type WatchStream = BoxStream<'static, Result<WatchEvent, ApiError>>;
 
 /// A connection to an API server. The namespace is empty for cluster-scoped resources, and for
 /// lists and watches over all namespaces. `subresource` is empty for the object itself.
+// A patch has that many parts; a struct for them would hide which is which.
+#[allow(clippy::too_many_arguments)]
 #[async_trait]
 pub trait Client: Send + Sync {
     async fn get(

@@ -114,11 +114,19 @@ fn write(
     })
 }
 
+/// Addresses that serve the same ports.
+#[derive(Default)]
+struct Subset {
+    ports: Vec<Value>,
+    ready: Vec<Value>,
+    unready: Vec<Value>,
+}
+
 /// Addresses by the ports that they serve, and whether some were left out for their number.
 fn subsets(service: &Value, behind: &[Arc<Value>]) -> (Value, bool) {
     let publish = service.at("spec.publishNotReadyAddresses").bool();
     let family = services::families(service).into_iter().next().unwrap_or_default();
-    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Subset> = BTreeMap::new();
     let usable = behind.iter().filter(|p| publish || !p.is_deleting());
     let mut found: Vec<(&str, &Arc<Value>)> =
         usable.filter_map(|p| Some((services::address(p, &family)?, p))).collect();
@@ -137,12 +145,12 @@ fn subsets(service: &Value, behind: &[Arc<Value>]) -> (Value, bool) {
         }
         ports.sort_by_key(json::to_string);
         let key = json::to_string(&Value::array(ports.iter().cloned()));
-        let entry = groups.entry(key).or_insert_with(|| (ports, Vec::new(), Vec::new()));
+        let entry = groups.entry(key).or_insert_with(|| Subset { ports, ..Subset::default() });
         let ready = publish || pods::is_ready(pod);
-        let list = if ready { &mut entry.1 } else { &mut entry.2 };
+        let list = if ready { &mut entry.ready } else { &mut entry.unready };
         list.push(address_entry(service, pod, address));
     }
-    let list = groups.into_values().map(|(ports, ready, unready)| {
+    let list = groups.into_values().map(|Subset { ports, ready, unready }| {
         let mut subset = Value::object();
         for (field, items) in
             [("addresses", ready), ("notReadyAddresses", unready), ("ports", ports)]

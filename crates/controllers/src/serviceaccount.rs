@@ -60,7 +60,7 @@ mod tests {
         let key = ObjectKey::new("", "ns");
         let mut ns =
             value!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "ns" } });
-        let make = |objects: &[&Value]| world(objects.iter().map(|o| Value::clone(o)));
+        let make = |objects: &[&Value]| world(objects.iter().copied().cloned());
         let plan = plan_key(&DefaultServiceAccounts, &make(&[&ns]), &key);
         assert_eq!(short(&plan), ["create serviceaccounts default"]);
         let account = value!({ "apiVersion": "v1", "kind": "ServiceAccount",

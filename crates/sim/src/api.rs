@@ -40,6 +40,7 @@ pub fn resources() -> Vec<ResourceInfo> {
         (r::PODDISRUPTIONBUDGETS, "PodDisruptionBudget", true),
         (r::RESOURCEQUOTAS, "ResourceQuota", true),
         (r::PERSISTENTVOLUMECLAIMS, "PersistentVolumeClaim", true),
+        (r::PERSISTENTVOLUMES, "PersistentVolume", false),
     ]
     .into_iter()
     .map(|(resource, kind, namespaced)| ResourceInfo { resource, kind: kind.into(), namespaced })

@@ -23,7 +23,6 @@ pub mod nodes;
 pub mod processes;
 mod rest;
 mod run;
-mod schedule;
 mod users;
 mod wishes;
 

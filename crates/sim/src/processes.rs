@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use timonier_client::Client;
 use timonier_client::cache::Caches;
-use timonier_client::driver::{self, Setup};
+use timonier_client::driver::{self, Setup, schedule};
 use timonier_controllers::Settings;
 use timonier_meta::Environment;
 use timonier_reconcile::{Config, ResourceInfo};
@@ -12,7 +12,6 @@ use timonier_scheduler::Scheduler;
 use tokio::task::AbortHandle;
 
 use crate::faults::{Faults, Faulty};
-use crate::{api::Api, schedule};
 
 /// What every process needs.
 #[derive(Clone)]
@@ -96,7 +95,8 @@ fn start_scheduler(ground: Ground, seed: u64) -> AbortHandle {
         for info in ground.resources.into_iter().filter(|i| watched.contains(&i.resource)) {
             caches.add(info);
         }
-        schedule::run(client, caches, ground.env, seed).await;
+        let config = timonier_scheduler::Config { seed, ..Default::default() };
+        schedule::run(schedule::Setup { client, caches, env: ground.env, config }).await;
     };
     tokio::spawn(run).abort_handle()
 }

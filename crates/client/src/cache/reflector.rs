@@ -54,7 +54,10 @@ pub(super) async fn run(
                             End::Stale => Ok(None),
                         }
                     }
-                    Err(e) if is_expired(&e) => Ok(None),
+                    Err(e) if is_expired(&e) => {
+                        tokio::time::sleep(FIRST_WAIT).await;
+                        Ok(None)
+                    }
                     Err(e) => Err(e),
                 }
             }

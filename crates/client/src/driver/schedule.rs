@@ -54,6 +54,8 @@ pub async fn run(setup: Setup) {
             }
         };
         tokio::select! {
+            // In a fixed order, so that a simulation repeats itself.
+            biased;
             some = notices.recv() => {
                 let world = caches.world();
                 if some.iter().any(|n| matches!(n, Notice::Lost)) {

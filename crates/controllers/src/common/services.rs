@@ -1,6 +1,5 @@
 //! From a Service to the endpoints behind it.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -157,5 +156,5 @@ pub fn trigger_time(service: &Value, pods: &[Arc<Value>]) -> Option<String> {
 /// The labels of a Service that its endpoints carry too.
 pub fn labels(service: &Value, ours: &[&str]) -> Value {
     let all = service.at("metadata.labels").entries();
-    all.filter(|(k, _)| !ours.contains(k)).map(|(k, v)| (format!("{k}"), v.clone())).collect()
+    all.filter(|(k, _)| !ours.contains(k)).map(|(k, v)| (k, v.clone())).collect()
 }

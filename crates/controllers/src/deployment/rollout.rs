@@ -13,7 +13,7 @@ pub fn rolling(sets: &mut Sets<'_>) -> Option<Plan> {
     if let Some(plan) = sets.sync_new(true) {
         return Some(plan);
     }
-    let Some(new) = sets.new else { return None };
+    let new = sets.new?;
     let created = sets.all[new].value.uid().is_empty();
     let scaled = created || scale_new(sets, new) || scale_old(sets, new);
     if !scaled && status::is_complete(sets, sets.deployment.at("status")) {

@@ -1,7 +1,7 @@
 //! `podFailurePolicy`: what a failed pod means.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 
 use timonier_object::Value;
 
@@ -58,6 +58,6 @@ fn by_condition(rule: &Value, pod: &Value) -> Option<String> {
         let (kind, status) = (pattern.at("type").str(), pattern.at("status").str());
         let status = if status.is_empty() { "True" } else { status };
         let found = pod.condition(kind)?.at("status").str() == status;
-        found.then(|| format!("Pod {} has condition {}", pod.key(), kind.to_string()))
+        found.then(|| format!("Pod {} has condition {}", pod.key(), kind))
     })
 }
