@@ -10,6 +10,7 @@
 //! stored is not tolerated here: there are no such objects.
 
 mod at;
+mod autoscaling;
 mod batch;
 mod certificates;
 mod common;
@@ -92,6 +93,7 @@ fn changed_status(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value,
         ("", "PersistentVolumeClaim") => storage::claims::update_status(e, new),
         ("", "Namespace") => config::namespace_status(e, new),
         ("", "Node") => node::node(e, new, Some(old)),
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::status(e, new),
         ("", "ResourceQuota") => quota::quota_status(e, new),
         ("policy", "PodDisruptionBudget") => config::budget_status(e, new),
         ("networking.k8s.io", "Ingress") => {
@@ -126,6 +128,7 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
         ("storage.k8s.io", "CSIStorageCapacity") => {
             storage::classes::storage_capacity(e, new, old);
         }
+        ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::autoscaler(e, new, old),
         ("", "Event") => events::event(e, new, old, false),
         ("events.k8s.io", "Event") => events::event(e, new, old, true),
         ("", "ConfigMap") => config::config_map(e, new, old),
