@@ -8,7 +8,7 @@ use timonier_meta::Time;
 use timonier_object::Value;
 
 use super::cells::{self, NONE};
-use super::{Cell, Column, age, count, path, text, wide};
+use super::{Column, age, count, path, text, wide};
 
 /// The columns after the name.
 pub(super) fn columns(key: (&str, &str)) -> Option<Vec<Column>> {

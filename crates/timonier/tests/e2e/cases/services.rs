@@ -122,7 +122,9 @@ pub fn port_forward_reaches_a_pod(cluster: &Cluster) -> Result {
     let out = child.stdout.take().ok_or("no output")?;
     let _background = Background(child);
     let mut line = String::new();
-    BufReader::new(out).read_line(&mut line).map_err(|e| e.to_string())?;
+    // Kept open to the end: kubectl dies when it cannot write.
+    let mut out = BufReader::new(out);
+    out.read_line(&mut line).map_err(|e| e.to_string())?;
     // Forwarding from 127.0.0.1:40123 -> 80
     let address = line.split_whitespace().nth(2).ok_or(format!("unexpected line {line:?}"))?;
     equal("the forwarded answer", fetch(address)?.as_str(), "web")
