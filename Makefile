@@ -32,7 +32,7 @@ unit: ## Unit and integration tests of every crate
 	cargo test --workspace --locked -- --quiet 2>&1 | tests/summary
 
 sim: ## The control plane under virtual time with faults, SEEDS=1000
-	cargo run --quiet --release --locked --package timonier-sim -- --seeds $(SEEDS)
+	cargo run --quiet --locked --package timonier-sim -- --seeds $(SEEDS)
 
 e2e: build ## Real containers and the real kubectl
 	TIMONIER_BIN=$(abspath $(BIN)) cargo test --locked --package timonier --test e2e

@@ -1,7 +1,7 @@
 //! JSON patch, RFC 6902.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use timonier_object::Value;
@@ -159,7 +159,7 @@ fn remove(doc: &mut Value, path: &[String]) -> Result<Value, String> {
         _ => None,
     };
     removed.ok_or_else(|| {
-        format!("Unable to remove nonexistent key: {}: missing value", last.to_string())
+        format!("Unable to remove nonexistent key: {}: missing value", last)
     })
 }
 

@@ -12,8 +12,6 @@
 //! Deliberately absent: storage, HTTP.
 #![no_std]
 extern crate alloc;
-// For reading packed data only: the decompressor's trait lives in std.
-extern crate std;
 
 mod base64;
 mod builtin;

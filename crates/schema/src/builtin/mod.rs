@@ -77,11 +77,19 @@ pub(crate) fn package(group: &str, version: &str) -> String {
 /// The descriptions of all definitions, then of all properties, in the tables' order; unpacked on
 /// each call, because only OpenAPI documents need them.
 pub(crate) fn descriptions() -> Vec<String> {
-    use std::io::Read;
-    let mut text = String::new();
-    flate2::read::ZlibDecoder::new(DESCRIPTIONS)
-        .read_to_string(&mut text)
-        .expect("the build script packed UTF-8");
+    let mut unpacked = Vec::with_capacity(DESCRIPTIONS.len() * 8);
+    let mut reader = flate2::Decompress::new(true);
+    loop {
+        let from = reader.total_in() as usize;
+        let status = reader
+            .decompress_vec(&DESCRIPTIONS[from..], &mut unpacked, flate2::FlushDecompress::None)
+            .expect("the build script packed them");
+        match status {
+            flate2::Status::StreamEnd => break,
+            _ => unpacked.reserve(DESCRIPTIONS.len()),
+        }
+    }
+    let text = String::from_utf8(unpacked).expect("the build script packed UTF-8");
     text.split('\0').map(String::from).collect()
 }
 

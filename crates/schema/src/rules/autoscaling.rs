@@ -200,7 +200,7 @@ fn scaling_rules(e: &mut Errors, at: &At<'_>) {
         select.one_of(e, &["Disabled", "Max", "Min"]);
     }
     let policies = at.get("policies");
-    if policies.len() == 0 {
+    if policies.is_empty() {
         policies.required(e, "must specify at least one Policy");
     }
     for policy in policies.items() {

@@ -205,7 +205,7 @@ fn failure_policy(e: &mut Errors, spec: &At<'_>) {
             exit_codes(e, spec, &codes);
         }
         pod_conditions(e, &conditions);
-        let why = match (codes.is_set(), conditions.len() > 0) {
+        let why = match (codes.is_set(), !conditions.is_empty()) {
             (true, true) => "specifying both OnExitCodes and OnPodConditions is not supported",
             (false, false) => "specifying one of OnExitCodes and OnPodConditions is required",
             _ => continue,
@@ -245,7 +245,7 @@ fn exit_codes(e: &mut Errors, spec: &At<'_>, at: &At<'_>) {
         let why = "must be one of the container or initContainer names in the pod template";
         name.bad_str(e, why);
     }
-    if values.len() == 0 {
+    if values.is_empty() {
         values.invalid(e, "at least one value is required");
     } else if values.len() > 255 {
         values.too_many(e, 255);
@@ -268,7 +268,7 @@ fn exit_codes(e: &mut Errors, spec: &At<'_>, at: &At<'_>) {
 
 fn success_policy(e: &mut Errors, spec: &At<'_>, at: &At<'_>) {
     let rules = at.get("rules");
-    if rules.len() == 0 {
+    if rules.is_empty() {
         let why = "at least one rules must be specified when the successPolicy is specified";
         rules.required(e, why);
     }

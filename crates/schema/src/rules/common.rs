@@ -63,12 +63,12 @@ pub fn label_selector(e: &mut Errors, at: &At<'_>) {
         let values = item.get("values");
         match item.get("operator").str() {
             "In" | "NotIn" => {
-                if values.len() == 0 {
+                if values.is_empty() {
                     values.required(e, "must be specified when `operator` is 'In' or 'NotIn'");
                 }
             }
             "Exists" | "DoesNotExist" => {
-                if values.len() > 0 {
+                if !values.is_empty() {
                     values.forbidden(
                         e,
                         "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",

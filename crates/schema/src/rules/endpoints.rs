@@ -16,7 +16,7 @@ pub fn endpoints(e: &mut Errors, new: &Value, old: Option<&Value>) {
     }
     for subset in At::top(new).get("subsets").items() {
         let lists = [subset.get("addresses"), subset.get("notReadyAddresses")];
-        if lists.iter().all(|list| list.len() == 0) {
+        if lists.iter().all(|list| list.is_empty()) {
             subset.required(e, "must specify `addresses` or `notReadyAddresses`");
         }
         for list in &lists {
@@ -103,7 +103,7 @@ fn slice_ports(e: &mut Errors, at: &At<'_>) {
 
 fn slice_endpoint(e: &mut Errors, at: &At<'_>, kind: &str) {
     let addresses = at.get("addresses");
-    if addresses.len() == 0 {
+    if addresses.is_empty() {
         addresses.required(e, "must contain at least 1 address");
     } else if addresses.len() > 100 {
         addresses.too_many(e, 100);

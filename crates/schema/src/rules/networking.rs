@@ -121,7 +121,7 @@ pub fn ingress(e: &mut Errors, new: &Value, old: Option<&Value>) {
     let top = At::top(new);
     let spec = top.get("spec");
     let (rules, backend) = (spec.get("rules"), spec.get("defaultBackend"));
-    if rules.len() == 0 && !backend.is_set() {
+    if rules.is_empty() && !backend.is_set() {
         let why = "either `defaultBackend` or `rules` must be specified";
         spec.bad(e, rules.value, why);
     }
@@ -186,7 +186,7 @@ fn wildcard(text: &str) -> Vec<String> {
 
 fn http_rule(e: &mut Errors, at: &At<'_>) {
     let paths = at.get("paths");
-    if paths.len() == 0 {
+    if paths.is_empty() {
         paths.required(e, "");
     }
     for item in paths.items() {

@@ -128,11 +128,11 @@ fn scope_selector(e: &mut Errors, spec: &At<'_>) {
             operator.bad_str(e, "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity");
         }
         match operator.str() {
-            "In" | "NotIn" if values.len() == 0 => {
+            "In" | "NotIn" if values.is_empty() => {
                 let why = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
                 values.required(e, why);
             }
-            "Exists" | "DoesNotExist" if values.len() > 0 => {
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
                 let why = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
                 values.invalid(e, why);
             }
@@ -169,7 +169,7 @@ fn one_limit(e: &mut Errors, limit: &At<'_>, kind: &str) {
     for list in LISTS {
         let at = limit.get(list);
         if kind == "Pod" && list.starts_with("default") {
-            if at.len() > 0 {
+            if !at.is_empty() {
                 at.forbidden(e, "may not be specified when `type` is 'Pod'");
             }
             continue;
@@ -236,11 +236,11 @@ fn order(e: &mut Errors, limit: &At<'_>, key: &str, pod: bool) {
         }
     }
     let exact = is_huge(key) || !may_overcommit(key);
-    if let (true, Some((a, _)), Some((b, at))) = (exact, &default, &request) {
-        if a != b {
-            let why = format!("default value {a} must equal to defaultRequest value {b} in {key}");
-            bad_quantity(e, at, why);
-        }
+    if let (true, Some((a, _)), Some((b, at))) = (exact, &default, &request)
+        && a != b
+    {
+        let why = format!("default value {a} must equal to defaultRequest value {b} in {key}");
+        bad_quantity(e, at, why);
     }
 }
 

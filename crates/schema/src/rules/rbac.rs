@@ -19,7 +19,7 @@ pub fn role(e: &mut Errors, new: &Value, namespaced: bool) {
         return;
     }
     let selectors = aggregation.get("clusterRoleSelectors");
-    if selectors.len() == 0 {
+    if selectors.is_empty() {
         let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
         selectors.required(e, why);
     }
@@ -38,20 +38,20 @@ fn policy_rule(e: &mut Errors, rule: &At<'_>, namespaced: bool) {
     }
     let (urls, groups) = (rule.get("nonResourceURLs"), rule.get("apiGroups"));
     let (resources, of) = (rule.get("resources"), rule.get("resourceNames"));
-    if urls.len() > 0 {
+    if !urls.is_empty() {
         if namespaced {
             urls.invalid(e, "namespaced rules cannot apply to non-resource URLs");
         }
-        if groups.len() > 0 || resources.len() > 0 || of.len() > 0 {
+        if !groups.is_empty() || !resources.is_empty() || !of.is_empty() {
             let why = "rules cannot apply to both regular resources and non-resource URLs";
             urls.invalid(e, why);
         }
         return;
     }
-    if groups.len() == 0 {
+    if groups.is_empty() {
         groups.required(e, "resource rules must supply at least one api group");
     }
-    if resources.len() == 0 {
+    if resources.is_empty() {
         resources.required(e, "resource rules must supply at least one resource");
     }
 }

@@ -42,7 +42,7 @@ pub fn update(e: &mut Errors, new: &Value, old: &Value) {
 pub fn update_status(e: &mut Errors, new: &Value, old: &Value) {
     let (new, old) = (At::top(new), At::top(old));
     let at = new.get("status.loadBalancer.ingress");
-    if kind(&new) != "LoadBalancer" && at.len() > 0 {
+    if kind(&new) != "LoadBalancer" && !at.is_empty() {
         at.forbidden(e, "may only be used when `spec.type` is 'LoadBalancer'");
         return;
     }
@@ -93,7 +93,7 @@ fn service_spec(e: &mut Errors, top: &At<'_>, old: Option<&At<'_>>) {
         mode.bad_str(e, format!("must match annotations[{HINTS}] when both are specified"));
     }
     let ports = spec.get("ports");
-    if ports.len() == 0 && !headless && kind(top) != "ExternalName" {
+    if ports.is_empty() && !headless && kind(top) != "ExternalName" {
         ports.required(e, "");
     }
     by_type(e, &spec, headless);
@@ -138,7 +138,7 @@ fn by_type(e: &mut Errors, spec: &At<'_>, headless: bool) {
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
                 let at = spec.get(field);
-                if at.len() > 0 || field == "ipFamilyPolicy" && at.is_set() {
+                if !at.is_empty() || field == "ipFamilyPolicy" && at.is_set() {
                     at.forbidden(e, "may not be set for ExternalName services");
                 }
             }
@@ -207,12 +207,12 @@ fn addresses(e: &mut Errors, spec: &At<'_>, old: Option<&At<'_>>) {
     let (ips, first) = (spec.get("clusterIPs"), spec.get("clusterIP").str());
     let families = spec.get("ipFamilies");
     if !first.is_empty() {
-        if ips.len() == 0 {
+        if ips.is_empty() {
             ips.required(e, "");
         } else if ips.value.items()[0].str() != first {
             ips.invalid(e, "first value must match `clusterIP`");
         }
-    } else if ips.len() > 0 {
+    } else if !ips.is_empty() {
         ips.invalid(e, "must be empty when `clusterIP` is not specified");
     }
     let mut seen = BTreeSet::new();
@@ -334,7 +334,7 @@ fn source_ranges(e: &mut Errors, top: &At<'_>, old: Option<&At<'_>>) {
             old.value.at(path).items().iter().any(|item| item.str().trim() == text)
         })
     };
-    if ranges.len() > 0 {
+    if !ranges.is_empty() {
         if kind(top) != "LoadBalancer" {
             ranges.forbidden(e, only);
         }

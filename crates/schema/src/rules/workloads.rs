@@ -200,7 +200,7 @@ pub fn replication_controller(e: &mut Errors, new: &Value) {
     let spec = At::top(new).get("spec");
     let (selector, at) = (spec.get("selector"), spec.get("template"));
     spec.get("minReadySeconds").non_negative(e);
-    if selector.len() == 0 {
+    if selector.is_empty() {
         selector.required(e, "");
     }
     if !spec.get("replicas").is_set() {
@@ -230,11 +230,8 @@ pub fn controller_revision(e: &mut Errors, new: &Value, old: Option<&Value>) {
     top.get("revision").non_negative(e);
     let data = top.get("data");
     match old {
-        Some(old) => {
-            if *data.value != *old.at("data") {
-                data.invalid(e, super::at::IMMUTABLE);
-            }
-        }
+        Some(old) if *data.value != *old.at("data") => data.invalid(e, super::at::IMMUTABLE),
+        Some(_) => {}
         None if !data.is_set() => data.required(e, "data is mandatory"),
         None if data.value.as_object().is_none() => {
             data.required(e, "data must be a valid JSON object");

@@ -17,7 +17,7 @@ use super::volumes::mounts;
 /// Checks `containers`.
 pub fn containers(e: &mut Errors, pod: &Pod<'_>) {
     let at = pod.spec.get("containers");
-    if at.len() == 0 {
+    if at.is_empty() {
         at.required(e, "");
         return;
     }
@@ -207,7 +207,7 @@ fn restart_policy(e: &mut Errors, container: &At<'_>) {
     let (policy, rules) = (container.get("restartPolicy"), container.get("restartPolicyRules"));
     if policy.is_set() {
         policy.one_of(e, &["Always", "Never", "OnFailure"]);
-    } else if rules.len() > 0 {
+    } else if !rules.is_empty() {
         policy.required(e, "must specify restartPolicy when restart rules are used");
     }
     if rules.len() > 20 {

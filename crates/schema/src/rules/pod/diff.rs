@@ -2,7 +2,7 @@
 //! upstream appends it to what it refuses. Field names are the API's.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use timonier_object::Value;
@@ -76,7 +76,7 @@ fn lines(value: &Value, name: &str, depth: usize, end: &str, out: &mut Vec<Strin
             }
             out.push(format!("{pad}]{end}"));
         }
-        other => out.push(format!("{pad}{name}{}{end}", other.to_string())),
+        other => out.push(format!("{pad}{name}{other}{end}")),
     }
 }
 

@@ -118,7 +118,7 @@ pub fn template(e: &mut Errors, at: &At<'_>) {
     spec::check(e, &spec, spec::Of::Template);
     annotations::matching(e, &metadata, &spec);
     let ephemeral = spec.get("ephemeralContainers");
-    if ephemeral.len() > 0 {
+    if !ephemeral.is_empty() {
         ephemeral.forbidden(e, "ephemeral containers not allowed in pod template");
     }
 }

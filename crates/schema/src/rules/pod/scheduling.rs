@@ -81,7 +81,7 @@ fn weight(e: &mut Errors, item: &At<'_>) {
 /// Checks a node selector.
 pub fn node_selector(e: &mut Errors, at: &At<'_>) {
     let terms = at.get("nodeSelectorTerms");
-    if terms.len() == 0 {
+    if terms.is_empty() {
         terms.required(e, "must have at least one node selector term");
     }
     for term in terms.items() {
@@ -94,10 +94,10 @@ fn node_term(e: &mut Errors, term: &At<'_>, values_too: bool) {
     for item in term.get("matchExpressions").items() {
         let values = item.get("values");
         match item.get("operator").str() {
-            "In" | "NotIn" if values.len() == 0 => {
+            "In" | "NotIn" if values.is_empty() => {
                 values.required(e, "must be specified when `operator` is 'In' or 'NotIn'");
             }
-            "Exists" | "DoesNotExist" if values.len() > 0 => {
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
                 let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
                 values.forbidden(e, why);
             }
@@ -152,7 +152,7 @@ fn label_keys(e: &mut Errors, term: &At<'_>) {
     let selector = term.get("labelSelector");
     for list in ["matchLabelKeys", "mismatchLabelKeys"] {
         let list = term.get(list);
-        if list.len() > 0 && !selector.is_set() {
+        if !list.is_empty() && !selector.is_set() {
             list.forbidden(e, "must not be specified when labelSelector is not set");
             continue;
         }

@@ -356,7 +356,7 @@ fn on_windows(e: &mut Errors, pod: &Pod<'_>) {
     for field in POD {
         let at = pod.spec.get(field);
         let plain = matches!(field, "hostPID" | "hostIPC") && !at.bool();
-        if at.is_set() && !plain && !(field.ends_with("sysctls") && at.len() == 0) {
+        if at.is_set() && !plain && !(field.ends_with("sysctls") && at.is_empty()) {
             at.forbidden(e, why.clone());
         }
     }

@@ -240,7 +240,7 @@ fn dns_config(e: &mut Errors, spec: &At<'_>) {
             at.required(e, "must provide `dnsConfig` when `dnsPolicy` is None");
             return;
         }
-        if servers.len() == 0 {
+        if servers.is_empty() {
             let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
             servers.required(e, why);
             return;

@@ -135,7 +135,7 @@ fn gated(e: &mut Errors, spec: &mut Value, new: &At<'_>, old: &At<'_>) {
         return;
     }
     let (terms, had) = (affinity.get(path), earlier.get(path));
-    if had.len() > 0 && had.len() != terms.len() {
+    if !had.is_empty() && had.len() != terms.len() {
         let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
         terms.invalid(e, why);
     } else {

@@ -31,7 +31,7 @@ pub fn claim_template(e: &mut Errors, at: &At<'_>) {
 /// Checks the specification of a claim.
 pub fn spec(e: &mut Errors, at: &At<'_>) {
     let access = at.get("accessModes");
-    if access.len() == 0 {
+    if access.is_empty() {
         access.required(e, "at least 1 access mode is required");
     }
     label_selector(e, &at.get("selector"));

@@ -33,7 +33,7 @@ pub fn storage_class(e: &mut Errors, new: &Value, old: Option<&Value>) {
         let mut keys = BTreeSet::new();
         for item in term.get("matchLabelExpressions").items() {
             let (key, values) = (item.get("key"), item.get("values"));
-            if values.len() == 0 {
+            if values.is_empty() {
                 values.required(e, "");
             }
             let mut seen = BTreeSet::new();
@@ -82,7 +82,7 @@ fn parameters(e: &mut Errors, at: &At<'_>, may_be_empty: bool) {
     if size > 256 * 1024 {
         at.too_long(e, 256 * 1024);
     }
-    if !may_be_empty && at.len() == 0 {
+    if !may_be_empty && at.is_empty() {
         at.required(e, "must contain at least one key/value pair");
     }
 }

@@ -196,13 +196,13 @@ pub fn quobyte(e: &mut Errors, at: &At<'_>) {
 /// A device reached by Fibre Channel.
 pub fn fibre_channel(e: &mut Errors, at: &At<'_>) {
     let (names, ids, lun) = (at.get("targetWWNs"), at.get("wwids"), at.get("lun"));
-    if names.len() == 0 && ids.len() == 0 {
+    if names.is_empty() && ids.is_empty() {
         names.required(e, "must specify either targetWWNs or wwids, but not both");
     }
-    if names.len() > 0 && ids.len() > 0 {
+    if !names.is_empty() && !ids.is_empty() {
         names.invalid(e, "targetWWNs and wwids can not be specified simultaneously");
     }
-    if names.len() > 0 {
+    if !names.is_empty() {
         if lun.is_set() {
             lun.within(e, 0, 255);
         } else {

@@ -96,7 +96,7 @@ fn csi(e: &mut Errors, at: &At<'_>) {
 pub fn volume(e: &mut Errors, new: &Value, old: Option<&Value>) {
     let spec = At::top(new).get("spec");
     let modes = spec.get("accessModes");
-    if modes.len() == 0 {
+    if modes.is_empty() {
         modes.required(e, "");
     }
     sources::modes(e, &modes);
@@ -144,7 +144,7 @@ pub fn volume(e: &mut Errors, new: &Value, old: Option<&Value>) {
 }
 
 fn capacity(e: &mut Errors, at: &At<'_>) {
-    if at.len() == 0 {
+    if at.is_empty() {
         at.required(e, "");
     }
     if at.value.get("storage").is_none() || at.len() > 1 {
