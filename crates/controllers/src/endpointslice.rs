@@ -1,7 +1,7 @@
 //! EndpointSlice: the addresses behind each Service, in slices of at most 100
 //! (upstream `pkg/controller/endpointslice` and `staging/.../endpointslice`).
 
-mod fill;
+pub(crate) mod fill;
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};

@@ -21,6 +21,7 @@ pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod endpointslice_mirroring;
 pub mod garbage;
 pub mod job;
 pub mod namespace;
@@ -69,6 +70,7 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Reconciler>> {
         Arc::new(cronjob::CronJobs),
         Arc::new(ttl_after_finished::TtlAfterFinished),
         Arc::new(endpointslice::EndpointSlices),
+        Arc::new(endpointslice_mirroring::EndpointSliceMirroring),
         Arc::new(endpoints::Endpoints),
         Arc::new(poddisruptionbudget::PodDisruptionBudgets),
         Arc::new(resourcequota::ResourceQuotas),
