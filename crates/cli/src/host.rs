@@ -54,7 +54,7 @@ fn interface_prefix(name: &str) -> String {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let text = format!("{hash:016x}");
-    format!("t{}", &text[..5])
+    format!("t{}", &text[11..])
 }
 
 #[cfg(test)]

@@ -158,9 +158,7 @@ fn remove(doc: &mut Value, path: &[String]) -> Result<Value, String> {
         Value::Array(items) => index(last, items.len()).map(|i| items.remove(i)),
         _ => None,
     };
-    removed.ok_or_else(|| {
-        format!("Unable to remove nonexistent key: {}: missing value", last)
-    })
+    removed.ok_or_else(|| format!("Unable to remove nonexistent key: {}: missing value", last))
 }
 
 fn count(value: &Value) -> usize {
