@@ -76,7 +76,9 @@ async fn kubernetes(server: &ApiServer, client: &dyn Client) -> Result<(), ApiEr
         },
     });
     ensure(client, &resources::SERVICES, "default", service).await?;
-    let Some((ip, port)) = server.config.advertise else { return Ok(()) };
+    // On a host without a network there is only the loopback, and endpoints cannot be there.
+    let advertised = server.config.advertise.filter(|(ip, _)| !ip.is_loopback());
+    let Some((ip, port)) = advertised else { return Ok(()) };
     let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
     let port = value!({ "name": "https", "protocol": "TCP", "port": (i64::from(port)) });
     let slice = value!({
