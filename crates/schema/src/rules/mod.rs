@@ -26,6 +26,7 @@ mod rbac;
 mod service;
 mod statefulset;
 mod storage;
+mod webhooks;
 mod workloads;
 
 use alloc::vec::Vec;
@@ -129,6 +130,12 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
             storage::classes::storage_capacity(e, new, old);
         }
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::autoscaler(e, new, old),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
+            webhooks::configuration(e, new, false);
+        }
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => {
+            webhooks::configuration(e, new, true);
+        }
         ("", "Event") => events::event(e, new, old, false),
         ("events.k8s.io", "Event") => events::event(e, new, old, true),
         ("", "ConfigMap") => config::config_map(e, new, old),
