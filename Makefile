@@ -7,7 +7,7 @@ TOOLS  := $(CURDIR)/target/tools
 SEEDS  ?= 1000
 export TIMONIER_TOOLS := $(TOOLS)
 
-.PHONY: help up down build test check unit sim e2e bench tools build-deps test-deps clean
+.PHONY: help up down build test check unit sim e2e tools build-deps test-deps clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -36,9 +36,6 @@ sim: ## The control plane under virtual time with faults, SEEDS=1000
 
 e2e: build ## Real containers and the real kubectl
 	TIMONIER_BIN=$(abspath $(BIN)) cargo test --locked --package timonier --test e2e
-
-bench: build test-deps tools ## Print every figure beside a peer or a physical limit
-	tests/bench $(BIN)
 
 tools: $(TOOLS)/kubectl ## Fetch the real kubectl and helm
 
