@@ -33,7 +33,7 @@ pub fn role(e: &mut Errors, new: &Value, namespaced: bool) {
 }
 
 fn policy_rule(e: &mut Errors, rule: &At<'_>, namespaced: bool) {
-    if rule.get("verbs").len() == 0 {
+    if rule.get("verbs").is_empty() {
         rule.get("verbs").required(e, "verbs must contain at least one value");
     }
     let (urls, groups) = (rule.get("nonResourceURLs"), rule.get("apiGroups"));

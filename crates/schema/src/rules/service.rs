@@ -379,7 +379,7 @@ fn traffic(e: &mut Errors, top: &At<'_>) {
     let (external, internal) =
         (spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy"));
     let reachable = matches!(kind, "LoadBalancer" | "NodePort")
-        || kind == "ClusterIP" && spec.get("externalIPs").len() > 0;
+        || kind == "ClusterIP" && !spec.get("externalIPs").is_empty();
     if reachable {
         external.required_one_of(e, &["Cluster", "Local"]);
     } else if !external.is_empty() {
@@ -464,7 +464,7 @@ fn kept_families(e: &mut Errors, new: &At<'_>, old: &At<'_>) {
         }
         return;
     }
-    if was.len() > now.len() && new.get("clusterIPs").len() == 0 {
+    if was.len() > now.len() && new.get("clusterIPs").is_empty() {
         first.bad(e, list(&families), "primary ipFamily can not be unset");
     }
     if differs {

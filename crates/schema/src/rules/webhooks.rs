@@ -68,7 +68,7 @@ fn qualified_name(e: &mut Errors, at: &At<'_>) {
 }
 
 fn review_versions(e: &mut Errors, at: &At<'_>) {
-    if at.len() == 0 {
+    if at.is_empty() {
         at.required(e, "must specify one of v1, v1beta1");
         return;
     }
@@ -88,7 +88,7 @@ fn review_versions(e: &mut Errors, at: &At<'_>) {
 
 fn operations(e: &mut Errors, at: &At<'_>) {
     const ALL: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
-    if at.len() == 0 {
+    if at.is_empty() {
         at.required(e, "");
     }
     if at.len() > 1 && has_star(at) {
@@ -106,7 +106,7 @@ fn has_star(at: &At<'_>) -> bool {
 fn rule(e: &mut Errors, at: &At<'_>) {
     for (field, what) in [("apiGroups", "API groups"), ("apiVersions", "API versions")] {
         let list = at.get(field);
-        if list.len() == 0 {
+        if list.is_empty() {
             list.required(e, "");
         }
         if list.len() > 1 && has_star(&list) {
@@ -124,7 +124,7 @@ fn rule(e: &mut Errors, at: &At<'_>) {
 }
 
 fn resources(e: &mut Errors, at: &At<'_>) {
-    if at.len() == 0 {
+    if at.is_empty() {
         at.required(e, "");
     }
     let (mut whole, mut parts) = (BTreeSet::new(), BTreeSet::new());

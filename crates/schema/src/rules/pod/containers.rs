@@ -43,12 +43,12 @@ pub fn init_containers(e: &mut Errors, pod: &Pod<'_>) {
         common(e, &container, pod);
         let policy = container.get("restartPolicy");
         if !policy.is_set() {
-            if container.get("restartPolicyRules").len() > 0 {
+            if !container.get("restartPolicyRules").is_empty() {
                 policy.required(e, "must specify restartPolicy when restart rules are used");
             }
         } else if policy.str() != "Always" {
             restart_policy(e, &container);
-        } else if container.get("restartPolicyRules").len() > 0 {
+        } else if !container.get("restartPolicyRules").is_empty() {
             container.get("restartPolicyRules").forbidden(
                 e,
                 "restartPolicyRules are not allowed for init containers with restart policy Always",

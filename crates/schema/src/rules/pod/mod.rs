@@ -73,10 +73,10 @@ pub fn create(e: &mut Errors, pod: &Value) {
     let top = At::top(pod);
     of_pod(e, &top);
     let spec = top.get("spec");
-    if spec.get("ephemeralContainers").len() > 0 {
+    if !spec.get("ephemeralContainers").is_empty() {
         spec.get("ephemeralContainers").forbidden(e, "cannot be set on create");
     }
-    if !spec.get("nodeName").is_empty() && spec.get("schedulingGates").len() > 0 {
+    if !spec.get("nodeName").is_empty() && !spec.get("schedulingGates").is_empty() {
         let why = "cannot be set until all schedulingGates have been cleared";
         spec.get("nodeName").forbidden(e, why);
     }

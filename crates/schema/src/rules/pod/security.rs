@@ -283,7 +283,7 @@ pub fn own_users(e: &mut Errors, pod: &Pod<'_>) {
         }
     }
     for container in all_containers(&pod.spec) {
-        if container.get("volumeDevices").len() > 0 {
+        if !container.get("volumeDevices").is_empty() {
             container.get("volumeDevices").forbidden(e, why);
         }
     }

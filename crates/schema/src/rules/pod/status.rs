@@ -50,7 +50,7 @@ pub fn update(e: &mut Errors, new: &Value, old: &Value) {
     addresses(e, &hosts, &before.get("hostIPs"));
     let ephemeral = status.get("ephemeralContainerStatuses");
     for container in ephemeral.items() {
-        if container.get("allocatedResourcesStatus").len() > 0 {
+        if !container.get("allocatedResourcesStatus").is_empty() {
             let at = container.get("allocatedResourcesStatus");
             at.forbidden(e, "must not be specified in container status");
         }

@@ -105,7 +105,7 @@ fn with_allowed_changes_undone(e: &mut Errors, new: &At<'_>, old: &At<'_>) -> Va
     if old.get(grace).int() < 0 && new.get(grace).int() == 1 {
         put(&mut spec, grace, old.value.at(grace));
     }
-    if old.get("schedulingGates").len() > 0 {
+    if !old.get("schedulingGates").is_empty() {
         gated(e, &mut spec, new, old);
     }
     spec
