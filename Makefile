@@ -1,6 +1,8 @@
 # Timonier: `make up` builds and starts a cluster, `make test` runs every test, `make down` removes
 # the cluster from the host. Needs Debian 12, root, and a Rust toolchain.
 
+# Builds name the whole workspace: with fewer packages, dependencies have other features and are
+# built again.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN    := $(TARGET)/release/timonier
 TOOLS  := $(CURDIR)/target/tools
@@ -32,10 +34,11 @@ unit: ## Unit and integration tests of every crate
 	cargo test --workspace --locked -- --quiet 2>&1 | tests/summary
 
 sim: ## The control plane under virtual time with faults, SEEDS=1000
-	cargo run --quiet --locked --package timonier-sim -- --seeds $(SEEDS)
+	cargo build --quiet --locked --workspace --bin timonier-sim
+	$(TARGET)/debug/timonier-sim --seeds $(SEEDS)
 
 e2e: build ## Real containers and the real kubectl
-	TIMONIER_BIN=$(abspath $(BIN)) cargo test --locked --package timonier --test e2e
+	TIMONIER_BIN=$(abspath $(BIN)) cargo test --locked --workspace --test e2e
 
 tools: $(TOOLS)/kubectl ## Fetch the real kubectl and helm
 
