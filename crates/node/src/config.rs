@@ -32,9 +32,8 @@ pub struct NodeConfig {
     pub max_pods: u32,
     /// How often the lease is renewed.
     pub lease_period: Duration,
-    /// Images are collected when the disk is fuller than the first figure, down to the second,
-    /// in percent.
-    pub image_gc_percent: (u8, u8),
+    /// When images are collected.
+    pub image_gc: ImageGc,
     /// A container's log is rotated at this size, bytes; so many files are kept.
     pub log_max_bytes: u64,
     pub log_max_files: u32,
@@ -46,6 +45,21 @@ pub struct NodeConfig {
     pub hosts_file: PathBuf,
     /// Registries that may speak plain HTTP or show unknown certificates.
     pub insecure_registries: Vec<String>,
+}
+
+/// How much of a disk should be left: so many percent, or so many bytes if that is less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub percent: u64,
+    pub bytes: u64,
+}
+
+/// Images are collected when less than `start` is left of the disk, until `stop` is. Upstream has
+/// the percentages only (`imageGCHighThresholdPercent`, 85% used, and the low one, 80%).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageGc {
+    pub start: Left,
+    pub stop: Left,
 }
 
 impl NodeConfig {
@@ -66,7 +80,10 @@ impl NodeConfig {
             version: "v1.35.0".into(),
             max_pods: 110,
             lease_period: Duration::from_secs(10),
-            image_gc_percent: (85, 80),
+            image_gc: ImageGc {
+                start: Left { percent: 15, bytes: 2 << 30 },
+                stop: Left { percent: 20, bytes: 4 << 30 },
+            },
             log_max_bytes: 10 << 20,
             log_max_files: 5,
             resolv_conf: "/etc/resolv.conf".into(),

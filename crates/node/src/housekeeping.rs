@@ -10,7 +10,8 @@ use timonier_oci::{Digest, GcLimits};
 use timonier_pod::observed::State;
 use tokio::sync::Notify;
 
-use crate::machine::pressure;
+use crate::config::ImageGc;
+use crate::machine::Disk;
 use crate::shared::Shared;
 use crate::worker::volumes::blocking;
 
@@ -65,20 +66,18 @@ async fn rotate_logs(shared: &Arc<Shared>) {
 
 /// Removes images where the disk is too full.
 async fn collect_images(shared: &Arc<Shared>, images_changed: &Notify) -> timonier_oci::Result<()> {
-    let (high, low) = shared.config.image_gc_percent;
-    let dir = shared.images.dir();
-    let used = pressure(&dir).disk_percent;
-    if used < high {
+    let Some(disk) = Disk::of(&shared.images.dir()) else { return Ok(()) };
+    let ImageGc { start, stop } = shared.config.image_gc;
+    if disk.lacks(start.percent, start.bytes) == 0 {
         return Ok(());
     }
-    let total = rustix::fs::statvfs(&dir).map_or(0, |s| s.f_blocks * s.f_frsize);
     let limits = GcLimits {
         now: shared.now(),
-        bytes_to_free: total / 100 * u64::from(used.saturating_sub(low)),
+        bytes_to_free: disk.lacks(stop.percent, stop.bytes),
         min_age: MIN_AGE,
         ..GcLimits::default()
     };
-    let report = shared.images.gc(in_use(shared).await?, limits).await?;
+    let report = shared.images.gc(needed(shared).await?, limits).await?;
     tracing::info!(deleted = report.deleted.len(), freed = report.freed, "images collected");
     if !report.deleted.is_empty() {
         images_changed.notify_one();
@@ -86,13 +85,17 @@ async fn collect_images(shared: &Arc<Shared>, images_changed: &Notify) -> timoni
     Ok(())
 }
 
-/// The images that containers were made from, running or not.
-async fn in_use(shared: &Arc<Shared>) -> timonier_oci::Result<BTreeSet<Digest>> {
+/// The images that stay: those that containers were made from, running or not, and those that
+/// were built or imported here, because no registry gives them back. An image of ours whose name
+/// went to another goes (the collector sees to that).
+async fn needed(shared: &Arc<Shared>) -> timonier_oci::Result<BTreeSet<Digest>> {
     let names: BTreeSet<String> =
         shared.images_in_use.lock().expect("no panic holds it").values().cloned().collect();
     let images = shared.images.list().await?;
     let used = images.into_iter().filter(|i| {
-        names.contains(i.id.as_str()) || i.repo_digests.iter().any(|d| names.contains(d))
+        names.contains(i.id.as_str())
+            || i.repo_digests.iter().any(|d| names.contains(d))
+            || (i.repo_digests.is_empty() && !i.repo_tags.is_empty())
     });
     Ok(used.map(|i| i.id).collect())
 }

@@ -40,14 +40,36 @@ pub struct Pressure {
     pub memory: bool,
     pub disk: bool,
     pub pids: bool,
-    /// Percent of the image disk in use.
-    pub disk_percent: u8,
 }
 
 /// Upstream's default thresholds of eviction: 100 MiB of memory, 10% of the disk, 5% of inodes.
 const MEMORY_LEFT: i64 = 100 << 20;
 const DISK_LEFT_PERCENT: u64 = 10;
 const INODES_LEFT_PERCENT: u64 = 5;
+/// A disk with this much left is not full, whatever its size. Upstream knows percentages only,
+/// and with them a workstation's large disk counts as full while tens of gigabytes are free.
+const DISK_LEFT_ENOUGH: u64 = 1 << 30;
+
+/// The size of a file system and what is left of it for us, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub size: u64,
+    pub left: u64,
+}
+
+impl Disk {
+    /// The file system that `dir` is on, where it can be asked.
+    pub fn of(dir: &Path) -> Option<Disk> {
+        let s = rustix::fs::statvfs(dir).ok().filter(|s| s.f_blocks > 0)?;
+        Some(Disk { size: s.f_blocks * s.f_frsize, left: s.f_bavail * s.f_frsize })
+    }
+
+    /// How many bytes must be freed until `percent` of the disk are left, or `enough` bytes if
+    /// that is less. 0: none.
+    pub fn lacks(self, percent: u64, enough: u64) -> u64 {
+        (self.size / 100 * percent).min(enough).saturating_sub(self.left)
+    }
+}
 
 impl Machine {
     /// Reads the machine; what cannot be read stays empty.
@@ -98,14 +120,11 @@ fn kibibytes(bytes: i64) -> Quantity {
 pub(crate) fn pressure(image_dir: &Path) -> Pressure {
     let mut out =
         Pressure { memory: meminfo("MemAvailable:") < MEMORY_LEFT, ..Pressure::default() };
-    if let Ok(s) = rustix::fs::statvfs(image_dir)
-        && s.f_blocks > 0
-    {
-        out.disk_percent = (100 - s.f_bavail * 100 / s.f_blocks).min(100) as u8;
-        let blocks = s.f_bavail * 100 / s.f_blocks < DISK_LEFT_PERCENT;
-        let inodes = s.f_files > 0 && s.f_favail * 100 / s.f_files < INODES_LEFT_PERCENT;
-        out.disk = blocks || inodes;
-    }
+    let blocks =
+        Disk::of(image_dir).is_some_and(|d| d.lacks(DISK_LEFT_PERCENT, DISK_LEFT_ENOUGH) > 0);
+    let inodes = rustix::fs::statvfs(image_dir)
+        .is_ok_and(|s| s.f_files > 0 && s.f_favail * 100 / s.f_files < INODES_LEFT_PERCENT);
+    out.disk = blocks || inodes;
     let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let used = fs::read_to_string("/proc/loadavg")
         .ok()
@@ -151,6 +170,17 @@ mod tests {
         let (capacity, allocatable) = (m.capacity(110), m.allocatable(110));
         assert!(allocatable["memory"].value() < capacity["memory"].value());
         assert!(capacity["memory"].to_string().ends_with("Ki") || m.memory % (1 << 20) == 0);
-        assert!(pressure(Path::new("/")).disk_percent <= 100);
+        let disk = Disk::of(Path::new("/")).unwrap();
+        assert!(disk.left <= disk.size);
+    }
+
+    #[test]
+    fn a_large_disk_is_not_full_while_gigabytes_are_left() {
+        const GIB: u64 = 1 << 30;
+        let left = |size: u64, left: u64| Disk { size, left }.lacks(10, GIB);
+        assert_eq!(left(250 * GIB, 20 * GIB), 0, "8% of a large disk");
+        assert_eq!(left(250 * GIB, GIB / 4), GIB / 4 * 3);
+        assert_eq!(left(500, 60), 0);
+        assert_eq!(left(500, 40), 10, "10% of a small disk");
     }
 }
