@@ -9,7 +9,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use timonier_meta::gvk::resources::{CRONJOBS, JOBS};
-use timonier_meta::{Duration, GroupVersionResource, ObjectKey, Time};
+use timonier_meta::{Duration, GroupVersionResource, ObjectKey, Time, Zone};
 use timonier_object::{Value, value};
 use timonier_reconcile::{Change, Context, Plan, Propagation, Reason, Reconciler, World, Write};
 
@@ -148,17 +148,18 @@ impl Step<'_> {
         }
         let (text, zone) =
             (self.cron.at("spec.schedule").str(), self.cron.at("spec.timeZone").str());
-        let Some(schedule) = Schedule::parse(text) else {
+        let zone = if zone.is_empty() { Some(Zone::utc()) } else { Zone::named(zone) };
+        let Some(zone) = zone else {
+            let zone = self.cron.at("spec.timeZone").str();
+            let text = format!("invalid timeZone: {zone:?}: unknown time zone {zone}");
+            self.plan.because.push(Reason::warning(self.cron, "UnknownTimeZone", text));
+            return;
+        };
+        let Some(schedule) = Schedule::parse(text, zone) else {
             let text = format!("unparseable schedule: {text:?}");
             self.plan.because.push(Reason::warning(self.cron, "UnparseableSchedule", text));
             return;
         };
-        if !matches!(zone, "" | "UTC" | "Etc/UTC") {
-            // Without a table of time zones a wrong hour would be worse than none.
-            let text = format!("invalid timeZone: {zone:?}: only UTC is known here");
-            self.plan.because.push(Reason::warning(self.cron, "UnknownTimeZone", text));
-            return;
-        }
         let deadline =
             self.cron.at("spec.startingDeadlineSeconds").as_i64().map(Duration::from_secs);
         let mut from =
@@ -333,6 +334,20 @@ mod tests {
         assert_eq!(plan.because[0].message, "Saw completed job: a, condition: Complete");
         let status = body(&plan, &CRONJOBS).at("status");
         assert_eq!(status.at("lastSuccessfulTime").str(), "2026-01-01T00:50:00Z");
+    }
+
+    #[test]
+    fn the_zone_of_a_schedule_decides() {
+        let mut far = cron("Allow");
+        far.set("spec.schedule", "30 6 * * *");
+        far.set("spec.timeZone", "Asia/Kolkata");
+        let plan_for = |c: &Value| plan(&CronJobs, &world([c.clone()]), "c");
+        let made = plan_for(&far);
+        assert_eq!(body(&made, &JOBS).annotation(SCHEDULED), Some("2026-01-01T01:00:00Z"));
+        far.set("spec.timeZone", "Mars/Olympus");
+        let refused = plan_for(&far);
+        assert_eq!(events(&refused).len(), 1);
+        assert_eq!(refused.because[0].reason, "UnknownTimeZone");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! DaemonSet: one pod on every node that suits (upstream `pkg/controller/daemon`).
 
+mod backoff;
 mod nodes;
 mod rollout;
 mod status;
@@ -20,13 +21,11 @@ use timonier_reconcile::{Change, Context, Plan, Reason, Reconciler, World, Write
 use crate::common::claim::claim;
 use crate::common::pods;
 use crate::common::revisions::{self, history};
+use backoff::Backoff;
 use nodes::{fits, node_of, pod_for};
 
 /// Most pods created and most deleted by one plan.
 const BURST: usize = 250;
-/// A failed pod is replaced when it is this old at the earliest. (Upstream remembers the failures
-/// of each node and waits 1 s to 15 min; the pod's own age does without a memory.)
-const FAILED_WAIT: Duration = Duration::from_secs(10);
 
 /// The controller of DaemonSets.
 pub struct DaemonSets;
@@ -117,6 +116,7 @@ struct Step<'a> {
     by_node: BTreeMap<SmolStr, Vec<Arc<Value>>>,
     create_on: Vec<SmolStr>,
     delete: Vec<Arc<Value>>,
+    backoff: Backoff,
     because: Vec<Reason>,
     requeue_at: Option<Time>,
 }
@@ -143,6 +143,7 @@ impl<'a> Step<'a> {
             by_node,
             create_on: Vec::new(),
             delete: Vec::new(),
+            backoff: Backoff::of(set, context),
             because: Vec::new(),
             requeue_at: None,
         }
@@ -229,8 +230,7 @@ impl<'a> Step<'a> {
 
     /// A failed pod goes, but not in a tight loop.
     fn replace_failed(&mut self, pod: Arc<Value>) {
-        let due = pod.created().unwrap_or_default() + FAILED_WAIT;
-        if due > self.context.now {
+        if let Some(due) = self.backoff.failed(&node_of(&pod), self.context.now) {
             self.requeue_at = Some(self.requeue_at.map_or(due, |t| t.min(due)));
             return;
         }
@@ -263,6 +263,7 @@ impl<'a> Step<'a> {
             plan.writes.extend(status);
         }
         plan.because.append(&mut self.because);
+        plan.remember = self.backoff.memory();
         if let Some(at) = self.requeue_at.into_iter().chain(self.next_available()).min() {
             plan.requeue(at);
         }

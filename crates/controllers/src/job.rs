@@ -4,6 +4,7 @@
 //! `status.uncountedTerminatedPods`, then its finalizer is taken away, and only then the uid turns
 //! into one more of `succeeded` or `failed`.
 
+mod backoff;
 mod finish;
 mod indexes;
 mod make;
@@ -12,6 +13,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -24,6 +26,7 @@ use timonier_reconcile::{Change, Context, PatchKind, Plan, Reason, Reconciler, W
 use crate::common::claim::claim;
 use crate::common::conditions::{self, Condition};
 use crate::common::pods;
+use backoff::Backoff;
 use tally::Tally;
 
 /// The finalizer that keeps a pod until it is counted.
@@ -121,6 +124,9 @@ struct Step<'a> {
     active: Vec<Arc<Value>>,
     terminating: usize,
     tally: Tally,
+    backoff: Backoff,
+    /// The pods that know how often the open indexes have failed, where that is limited.
+    last_failed: BTreeMap<i64, Arc<Value>>,
     /// As it is to become.
     status: Value,
     writes: Vec<Write>,
@@ -134,10 +140,20 @@ impl<'a> Step<'a> {
         let terminating = pods.iter().filter(|p| pods::is_terminating(p)).count();
         let mut status = job.at("status").clone();
         status.make_object();
+        let tally = Tally::of(job, &pods);
+        let open = |index: i64| {
+            !tally.succeeded_indexes.contains(&index) && !tally.failed_indexes.contains(&index)
+        };
+        let last_failed = match job.at("spec.backoffLimitPerIndex").as_i64() {
+            Some(_) => backoff::last_failed(job, &pods, open),
+            None => BTreeMap::new(),
+        };
         Step {
             job,
             context,
-            tally: Tally::of(job, &pods),
+            tally,
+            backoff: Backoff::of(job, &pods, context.memory),
+            last_failed,
             pods,
             active,
             terminating,
@@ -154,6 +170,10 @@ impl<'a> Step<'a> {
 
     fn is_indexed(&self) -> bool {
         self.spec("completionMode").str() == "Indexed"
+    }
+
+    fn counts_per_index(&self) -> bool {
+        self.spec("backoffLimitPerIndex").as_i64().is_some()
     }
 
     fn is_suspended(&self) -> bool {
@@ -185,7 +205,10 @@ impl<'a> Step<'a> {
             self.status.set("startTime", self.now().rfc3339());
         }
         let ending = finish::verdict(&mut self);
-        self.tally.track(self.job, &self.pods, ending.is_failure());
+        let nobody = BTreeMap::new();
+        let goes_on = !ending.is_over() && !self.job.is_deleting();
+        let kept = if goes_on { &self.last_failed } else { &nobody };
+        self.tally.track(self.job, &self.pods, ending.is_failure(), kept);
         if ending.is_over() {
             self.stop_pods();
         } else if !self.job.is_deleting() {
@@ -211,6 +234,7 @@ impl<'a> Step<'a> {
         plan.writes.extend(self.tally.release.iter().filter_map(|p| untrack(p)));
         plan.writes.append(&mut self.writes);
         plan.because.append(&mut self.because);
+        plan.remember = self.backoff.memory(self.job);
         if let Some(at) = self.requeue_at {
             plan.requeue(at);
         }
@@ -247,7 +271,7 @@ impl<'a> Step<'a> {
         if self.is_indexed() {
             let text = indexes::format(&self.tally.succeeded_indexes);
             self.put_text("completedIndexes", text);
-            if self.spec("backoffLimitPerIndex").as_i64().is_some() {
+            if self.counts_per_index() {
                 let text = indexes::format(&self.tally.failed_indexes);
                 self.status.set("failedIndexes", text);
             }

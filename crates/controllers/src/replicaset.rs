@@ -319,7 +319,7 @@ mod tests {
         };
         let mut world = world([set(1)]);
         let key = ObjectKey::new("ns", "web");
-        let context = Context { now: now(), seed: 1, failure: Some(&failure) };
+        let context = Context { now: now(), seed: 1, failure: Some(&failure), memory: None };
         let plan = ReplicaSets::new().reconcile(&key, &world, &context);
         let Operation::Update { object, .. } = &plan.writes[0].operation else { panic!() };
         let condition = object.condition("ReplicaFailure").unwrap();

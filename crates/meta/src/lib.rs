@@ -18,6 +18,7 @@ pub mod names;
 pub mod quantity;
 pub mod status;
 pub mod time;
+pub mod zone;
 
 pub use env::Environment;
 pub use field_path::{ErrorKind, FieldError, FieldPath};
@@ -27,3 +28,4 @@ pub use quantity::Quantity;
 pub use smol_str::SmolStr;
 pub use status::{ApiError, Cause, Reason};
 pub use time::{Duration, Time};
+pub use zone::Zone;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use smol_str::SmolStr;
 use timonier_meta::{ApiError, Duration, GroupResource, ObjectKey, Time};
+use timonier_object::Value;
 
 use crate::World;
 use crate::gate::{Gate, Relists};
@@ -119,6 +120,7 @@ struct Item {
     dirty: bool,
     failures: u32,
     failure: Option<Failure>,
+    memory: Option<Value>,
     /// With the time from which on the gate is waited for.
     gates: Vec<(Gate, Time)>,
     timer: Option<Time>,
@@ -129,6 +131,7 @@ struct Running {
     requeue_at: Option<Time>,
     wait: Vec<(GroupResource, u64)>,
     again: bool,
+    remember: Option<Value>,
 }
 
 /// The work queue of a set of reconcilers over one world.
@@ -273,6 +276,9 @@ impl Driver {
         item.gates.extend(gates);
         item.failure = failure;
         item.failures = if failed { item.failures.saturating_add(1) } else { 0 };
+        if !failed {
+            item.memory = done.remember;
+        }
         item.dirty |= waits || done.again && !failed;
         let retry = failed.then(|| now + backoff(item.failures));
         let at = [retry, done.requeue_at].into_iter().flatten().min();
@@ -335,7 +341,11 @@ impl Driver {
         if item.dirty {
             item.state = State::Ready;
             self.ready.push_back(id);
-        } else if item.failures == 0 && item.timer.is_none() && item.gates.is_empty() {
+        } else if item.failures == 0
+            && item.timer.is_none()
+            && item.gates.is_empty()
+            && item.memory.is_none()
+        {
             self.items.remove(&id);
         }
     }
@@ -445,12 +455,11 @@ impl Driver {
     fn run(&mut self, id: &Id, world: &World, now: Time) -> Plan {
         self.runs += 1;
         self.set_timer(id, None);
-        let failure = self.items.get_mut(id).and_then(|item| {
-            item.dirty = false;
-            item.failure.clone()
-        });
+        let item = self.items.entry(id.clone()).or_default();
+        item.dirty = false;
         let seed = mix(self.config.seed.wrapping_add(self.runs));
-        let context = Context { now, seed, failure: failure.as_ref() };
+        let context =
+            Context { now, seed, failure: item.failure.as_ref(), memory: item.memory.as_ref() };
         self.reconcilers[id.0].reconcile(&id.1, world, &context)
     }
 
@@ -463,7 +472,13 @@ impl Driver {
         if let Some(item) = self.items.get_mut(&id) {
             item.state = State::Running;
         }
-        let running = Running { id, requeue_at: plan.requeue_at, wait: plan.wait, again };
+        let running = Running {
+            id,
+            requeue_at: plan.requeue_at,
+            wait: plan.wait,
+            again,
+            remember: plan.remember,
+        };
         self.running.insert(self.tasks, running);
         if plan.writes.is_empty() && plan.because.is_empty() {
             self.finish(self.tasks, Vec::new(), now);

@@ -142,3 +142,55 @@ fn a_deletion_is_waited_for_by_uid() {
     world.remove(&pods, &object(4), Time(0));
     assert!(gate.is_open(&world, &Relists::new()));
 }
+
+/// Counts its own runs, and asks for the next one by a Pod under the count's name.
+struct Counter;
+
+impl Reconciler for Counter {
+    fn name(&self) -> &'static str {
+        "counter"
+    }
+
+    fn watches(&self) -> Vec<GroupVersionResource> {
+        vec![REPLICASETS]
+    }
+
+    fn concerns(&self, change: &Change, _: &World) -> Vec<ObjectKey> {
+        vec![change.key.clone()]
+    }
+
+    fn reconcile(&self, key: &ObjectKey, world: &World, context: &Context<'_>) -> Plan {
+        if world.get(&REPLICASETS, key).is_none() {
+            return Plan::nothing();
+        }
+        let runs = context.memory.map_or(0, |m| m.int_or(0)) + 1;
+        let name = alloc::format!("run-{runs}");
+        let write =
+            Write::create(&PODS, value!({ "metadata": { "name": name, "namespace": "ns" } }));
+        Plan { remember: Some(runs.into()), ..Plan::write(write) }
+    }
+}
+
+#[test]
+fn a_key_remembers_what_its_last_good_run_told_it() {
+    let (_, mut world) = start();
+    let mut driver = Driver::new(vec![Arc::new(Counter)], Config::default());
+    listed(&mut driver, &mut world, 1);
+    let run = |driver: &mut Driver, world: &mut World, revision: u64, good: bool| {
+        put(driver, world, &REPLICASETS, revision);
+        let task = driver.next(world, Time(0)).unwrap();
+        let name = task.writes[0].key.name.clone();
+        let outcome = match good {
+            true => Outcome::done(&task.writes[0], 0),
+            false => {
+                Outcome::failed(&task.writes[0], ApiError::new(403, ErrorReason::Forbidden, "no"))
+            }
+        };
+        driver.finish(task.id, vec![outcome], Time(0));
+        name
+    };
+    assert_eq!(run(&mut driver, &mut world, 5, true), "run-1");
+    assert_eq!(run(&mut driver, &mut world, 6, false), "run-2");
+    assert_eq!(run(&mut driver, &mut world, 7, true), "run-2", "the failed run left nothing");
+    assert_eq!(run(&mut driver, &mut world, 8, true), "run-3");
+}

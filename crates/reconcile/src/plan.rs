@@ -19,6 +19,10 @@ pub struct Plan {
     /// Run the key again once these resources were observed up to these revisions: the decision
     /// would otherwise rest on an absence that may only be a delay.
     pub wait: Vec<(GroupResource, u64)>,
+    /// Handed to the key's next run, once all writes are done: what the world does not tell, such
+    /// as failures of objects that are gone. `None` forgets. A restart forgets too, so nothing
+    /// but a wait may rest on it.
+    pub remember: Option<Value>,
 }
 
 impl Plan {

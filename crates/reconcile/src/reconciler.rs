@@ -81,12 +81,14 @@ pub struct Context<'a> {
     pub seed: u64,
     /// The failure of the key's last run, if it failed.
     pub failure: Option<&'a Failure>,
+    /// What the key's last run that succeeded wanted remembered.
+    pub memory: Option<&'a Value>,
 }
 
 impl Context<'_> {
     /// A context for tests and tools.
     pub fn at(now: Time, seed: u64) -> Self {
-        Context { now, seed, failure: None }
+        Context { now, seed, failure: None, memory: None }
     }
 
     /// The `n`th random number of this run.

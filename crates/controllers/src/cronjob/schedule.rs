@@ -1,10 +1,12 @@
-//! Schedules in the form of cron, in UTC.
+//! Schedules in the form of cron, by the clocks of a time zone. As upstream's parser has it, a time
+//! that the clocks skip is skipped, and one that they show twice comes twice.
 
-use timonier_meta::{Duration, Time};
+use timonier_meta::{Duration, Time, Zone};
 
 /// The minutes, hours, days, months and weekdays of a schedule, as bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Schedule {
+    zone: Zone,
     minutes: u64,
     hours: u64,
     days: u64,
@@ -25,12 +27,12 @@ const HORIZON_DAYS: i64 = 366 * 8;
 
 impl Schedule {
     /// Reads five fields, or a name such as `@daily`. `None` where upstream refuses it.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str, zone: Zone) -> Option<Self> {
         let text = text.trim();
         if let Some(span) = text.strip_prefix("@every ") {
             let span = timonier_meta::time::parse_go_duration(span.trim())?;
             let whole = Duration::from_secs(span.as_secs().max(1));
-            return Some(Schedule { every: Some(whole), ..Self::parse("* * * * *")? });
+            return Some(Schedule { every: Some(whole), ..Self::parse("* * * * *", zone)? });
         }
         let text = match text {
             "@yearly" | "@annually" => "0 0 1 1 *",
@@ -53,6 +55,7 @@ impl Schedule {
             weekdays = (weekdays | 1) & 0x7f;
         }
         Some(Schedule {
+            zone,
             minutes,
             hours,
             days: field(day, 1, 31, &[])?,
@@ -68,19 +71,7 @@ impl Schedule {
         if let Some(every) = self.every {
             return Some(Time::from_unix(time.unix()) + every);
         }
-        let start = time.unix().div_euclid(60) + 1;
-        let first_day = start.div_euclid(1440);
-        for day in first_day..first_day + HORIZON_DAYS {
-            if !self.has_day(day) {
-                continue;
-            }
-            let from = if day == first_day { start.rem_euclid(1440) } else { 0 };
-            let found = (from..1440).find(|m| self.has_minute(*m));
-            if let Some(minute) = found {
-                return Some(Time::from_unix((day * 1440 + minute) * 60));
-            }
-        }
-        None
+        self.search(time, Time::from_unix(time.unix() + HORIZON_DAYS * 86_400))
     }
 
     /// The last time up to this one, within the last days.
@@ -88,15 +79,50 @@ impl Schedule {
         if self.every.is_some() {
             return None;
         }
-        let end = time.unix().div_euclid(60);
-        let last_day = end.div_euclid(1440);
-        for day in (last_day - HORIZON_DAYS..=last_day).rev() {
-            if !self.has_day(day) {
-                continue;
+        // Windows ever further back, for a search runs forwards.
+        let mut days = 1;
+        while days <= HORIZON_DAYS {
+            let mut last = None;
+            let mut at = Time::from_unix(time.unix() - days * 86_400);
+            while let Some(next) = self.search(at, time) {
+                last = Some(next);
+                at = next;
             }
-            let to = if day == last_day { end.rem_euclid(1440) } else { 1439 };
-            if let Some(minute) = (0..=to).rev().find(|m| self.has_minute(*m)) {
-                return Some(Time::from_unix((day * 1440 + minute) * 60));
+            if last.is_some() {
+                return last;
+            }
+            days *= 4;
+        }
+        None
+    }
+
+    /// The first time after `from`, up to `to`. From one change of the zone's offset to the next
+    /// the clocks run evenly.
+    fn search(&self, from: Time, to: Time) -> Option<Time> {
+        let mut first = from.unix().div_euclid(60) + 1;
+        let to = to.unix().div_euclid(60);
+        while first <= to {
+            let at = Time::from_unix(first * 60);
+            let offset = self.zone.offset(at).as_secs().div_euclid(60);
+            // A change within a minute (there were such, long ago) counts from the next one.
+            let change = self.zone.next_change(at).map(|t| (t.unix() + 59).div_euclid(60));
+            let end = change.map_or(to, |change| to.min(change.max(first + 1) - 1));
+            if let Some(minute) = self.shown(first + offset, end + offset) {
+                return Some(Time::from_unix((minute - offset) * 60));
+            }
+            first = end + 1;
+        }
+        None
+    }
+
+    /// The first of the minutes that the clocks show from one to another, counted from the epoch.
+    fn shown(&self, first: i64, last: i64) -> Option<i64> {
+        let (first_day, last_day) = (first.div_euclid(1440), last.div_euclid(1440));
+        for day in (first_day..=last_day).filter(|day| self.has_day(*day)) {
+            let from = if day == first_day { first.rem_euclid(1440) } else { 0 };
+            let to = if day == last_day { last.rem_euclid(1440) } else { 1439 };
+            if let Some(minute) = (from..=to).find(|m| self.has_minute(*m)) {
+                return Some(day * 1440 + minute);
             }
         }
         None
@@ -158,7 +184,11 @@ mod tests {
     use super::*;
 
     fn next(schedule: &str, from: &str) -> String {
-        Schedule::parse(schedule).unwrap().after(Time::parse(from).unwrap()).unwrap().rfc3339()
+        Schedule::parse(schedule, Zone::utc())
+            .unwrap()
+            .after(Time::parse(from).unwrap())
+            .unwrap()
+            .rfc3339()
     }
 
     #[test]
@@ -184,15 +214,38 @@ mod tests {
         for bad in
             ["", "* * * *", "60 * * * *", "* * * * * *", "5-1 * * * *", "*/0 * * * *", "x * * * *"]
         {
-            assert_eq!(Schedule::parse(bad), None, "{bad}");
+            assert!(Schedule::parse(bad, Zone::utc()).is_none(), "{bad}");
         }
-        assert_eq!(Schedule::parse("0 0 31 2 *").unwrap().after(Time(0)), None);
+        assert_eq!(Schedule::parse("0 0 31 2 *", Zone::utc()).unwrap().after(Time(0)), None);
     }
 
     #[test]
     fn the_last_time_is_found() {
-        let schedule = Schedule::parse("0 6 * * *").unwrap();
-        let last = schedule.last_before(Time::parse("2026-01-02T05:00:00Z").unwrap()).unwrap();
-        assert_eq!(last.rfc3339(), "2026-01-01T06:00:00Z");
+        for (schedule, at) in [
+            ("0 6 * * *", "2026-01-01T06:00:00Z"),
+            ("0 0 1 3 *", "2025-03-01T00:00:00Z"),
+            ("*/5 * * * *", "2026-01-02T05:00:00Z"),
+        ] {
+            let schedule = Schedule::parse(schedule, Zone::utc()).unwrap();
+            let last = schedule.last_before(Time::parse("2026-01-02T05:00:00Z").unwrap()).unwrap();
+            assert_eq!(last.rfc3339(), at);
+        }
+    }
+
+    #[test]
+    fn clocks_of_a_zone_decide() {
+        let after = |schedule: &str, from: &str| {
+            let zone = Zone::named("America/New_York").unwrap();
+            let schedule = Schedule::parse(schedule, zone).unwrap();
+            schedule.after(Time::parse(from).unwrap()).unwrap().rfc3339()
+        };
+        assert_eq!(after("0 9 * * *", "2026-01-01T00:00:00Z"), "2026-01-01T14:00:00Z");
+        assert_eq!(after("0 9 * * *", "2026-07-01T00:00:00Z"), "2026-07-01T13:00:00Z");
+        // On the 8th of March 2026 the clocks go from 2:00 to 3:00, on the 1st of November back.
+        assert_eq!(after("30 2 * * *", "2026-03-08T00:00:00-05:00"), "2026-03-09T06:30:00Z");
+        let first = after("30 1 * * *", "2026-11-01T00:00:00-04:00");
+        assert_eq!(first, "2026-11-01T05:30:00Z");
+        assert_eq!(after("30 1 * * *", &first), "2026-11-01T06:30:00Z");
+        assert_eq!(after("0 0 * * 0", "2026-10-31T12:00:00Z"), "2026-11-01T04:00:00Z");
     }
 }

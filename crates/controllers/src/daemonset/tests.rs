@@ -149,13 +149,28 @@ fn pods_leave_nodes_that_do_not_suit() {
 }
 
 #[test]
-fn failed_pods_are_replaced() {
+fn failed_pods_are_replaced_ever_more_slowly() {
     let mut world = world([set(), node(1)]);
     run(&mut world, 2);
     let mut failed = Value::clone(world.table(&PODS).iter().next().unwrap());
     failed.set("status.phase", "Failed");
     add(&mut world, failed);
-    let plan = plan(&DaemonSets, &world, "ds");
-    assert_eq!(plan.because[0].reason, "FailedDaemonPod");
-    assert!(plan.writes.iter().any(|w| matches!(w.operation, Operation::Delete { .. })));
+    let mut memory = None;
+    let mut run_at = |now: Time| {
+        let context = Context { now, seed: 1, failure: None, memory: memory.as_ref() };
+        let plan = DaemonSets.reconcile(&ObjectKey::new("ns", "ds"), &world, &context);
+        memory = plan.remember.clone();
+        let deleted = plan.writes.iter().any(|w| matches!(w.operation, Operation::Delete { .. }));
+        assert_eq!(deleted, plan.because.iter().any(|r| r.reason == "FailedDaemonPod"));
+        (deleted, plan.requeue_at)
+    };
+    let mut at = now();
+    for wait in [1, 2, 4, 8].map(Duration::from_secs) {
+        assert_eq!(run_at(at), (true, None));
+        assert_eq!(run_at(at), (false, Some(at + wait)));
+        at = at + wait;
+    }
+    at = at + Duration::from_secs(40 * 60);
+    run_at(at);
+    assert_eq!(run_at(at), (false, Some(at + Duration::from_secs(1))), "forgotten after long");
 }

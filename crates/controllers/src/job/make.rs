@@ -5,19 +5,16 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use timonier_meta::{Duration, Time};
 use timonier_object::{Value, value};
 
+use super::backoff::{self, Failures, INDEX_FAILURES, INDEX_IGNORED};
 use super::indexes::{self, INDEX};
-use super::tally::{INDEX_FAILURES, has_failed, only_replaces_failed};
+use super::tally::only_replaces_failed;
 use super::{FINALIZER, Step};
 use crate::common::{pods, ranking};
 
 /// Most pods created by one plan (upstream's `MaxPodCreateDeletePerSync`).
 const BURST: usize = 500;
-/// The back-off after a failure: doubled from the first, up to the longest.
-const FIRST_BACKOFF: Duration = Duration::from_secs(10);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
 /// Brings the number of active pods to what is wanted now.
 pub fn manage(step: &mut Step<'_>) {
@@ -35,7 +32,9 @@ pub fn manage(step: &mut Step<'_>) {
     if missing == 0 {
         return;
     }
-    if let Some(at) = backoff(step).filter(|at| *at > step.now()) {
+    if !step.counts_per_index()
+        && let Some(at) = step.backoff.until().filter(|at| *at > step.now())
+    {
         step.requeue(at);
         return;
     }
@@ -47,9 +46,10 @@ pub fn manage(step: &mut Step<'_>) {
         }
         return;
     }
-    for (n, index) in free_indexes(step, missing).into_iter().enumerate() {
+    let free = free_indexes(step, missing);
+    for (n, index) in backoff::due(step, free).into_iter().enumerate() {
         let prefix = format!("{prefix}{index}-");
-        let failures = failures_of(step, index);
+        let failures = step.counts_per_index().then(|| Failures::before(step, index));
         let pod = pod(job, Some((index, failures)));
         step.writes.push(pods::create(pod, &prefix, job, step.context, n as u64));
     }
@@ -112,42 +112,7 @@ fn free_indexes(step: &Step<'_>, count: usize) -> Vec<i64> {
     (0..completions).filter(|i| !done(i)).take(count).collect()
 }
 
-/// How often an index has failed, where that is limited.
-fn failures_of(step: &Step<'_>, index: i64) -> Option<i64> {
-    step.spec("backoffLimitPerIndex").as_i64()?;
-    let completions = step.spec("completions").int_or(0);
-    let failed = step
-        .pods
-        .iter()
-        .filter(|p| has_failed(step.job, p) && indexes::of(p, completions) == Some(index));
-    let count = |p: &Arc<Value>| {
-        p.annotation(INDEX_FAILURES).and_then(|n| n.parse::<i64>().ok()).unwrap_or(0) + 1
-    };
-    Some(failed.map(count).max().unwrap_or(0))
-}
-
-/// When the next pod may start: after failures in a row since the last success, counted from the
-/// last of them.
-fn backoff(step: &Step<'_>) -> Option<Time> {
-    let ended = |p: &Arc<Value>| Some((ended_at(p)?, has_failed(step.job, p)));
-    let mut ends: Vec<(Time, bool)> =
-        step.pods.iter().filter(|p| pods::is_terminal(p)).filter_map(ended).collect();
-    ends.sort_unstable();
-    let failures = ends.iter().rev().take_while(|(_, failed)| *failed).count();
-    let last = ends.last().filter(|_| failures > 0)?.0;
-    let factor = 1i64 << (failures - 1).min(20);
-    Some(last + Duration(FIRST_BACKOFF.0.saturating_mul(factor).min(LONGEST_BACKOFF.0)))
-}
-
-/// When the last container of a pod ended.
-fn ended_at(pod: &Value) -> Option<Time> {
-    let statuses = pod.at("status.containerStatuses").items().iter();
-    let ends = statuses.filter_map(|s| s.time("state.terminated.finishedAt"));
-    let noted = || pod.condition("Ready")?.time("lastTransitionTime");
-    ends.max().or_else(noted).or_else(|| pod.created())
-}
-
-fn pod(job: &Value, index: Option<(i64, Option<i64>)>) -> Value {
+fn pod(job: &Value, index: Option<(i64, Option<Failures>)>) -> Value {
     let mut pod = pods::from_template(job.at("spec.template"), job);
     pod.entry("metadata.finalizers").make_array().push(FINALIZER.into());
     let Some((index, failures)) = index else { return pod };
@@ -155,7 +120,10 @@ fn pod(job: &Value, index: Option<(i64, Option<i64>)>) -> Value {
     let notes = pod.entry("metadata.annotations").make_object();
     notes.insert(INDEX, text.as_str().into());
     if let Some(failures) = failures {
-        notes.insert(INDEX_FAILURES, format!("{failures}").into());
+        notes.insert(INDEX_FAILURES, format!("{}", failures.counted).into());
+        if failures.ignored > 0 {
+            notes.insert(INDEX_IGNORED, format!("{}", failures.ignored).into());
+        }
     }
     pod.entry("metadata.labels").make_object().insert(INDEX, text.as_str().into());
     pod.set("spec.hostname", format!("{}-{index}", job.name()));

@@ -7,13 +7,12 @@ use alloc::vec::Vec;
 use smol_str::SmolStr;
 use timonier_object::{Value, value};
 
+use super::backoff::INDEX_FAILURES;
 use super::policy::{self, Action};
 use super::{indexes, tracked};
 
 /// Most uncounted pods in a status.
 const MAX_UNCOUNTED: usize = 500;
-/// The annotation with how often a pod's index had failed before it.
-pub const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 
 /// How a Job's pods have ended.
 pub struct Tally {
@@ -111,8 +110,14 @@ impl Tally {
     }
 
     /// Notes the pods that have ended; their finalizers go after the status is written. When the
-    /// Job has failed, pods that still run count as failed.
-    pub fn track(&mut self, job: &Value, pods: &[Arc<Value>], job_failed: bool) {
+    /// Job has failed, pods that still run count as failed. The pods `kept` for what they know wait.
+    pub fn track(
+        &mut self,
+        job: &Value,
+        pods: &[Arc<Value>],
+        job_failed: bool,
+        kept: &BTreeMap<i64, Arc<Value>>,
+    ) {
         let completions = job.at("spec.completions").int_or(0);
         for pod in pods.iter().filter(|p| tracked(p)) {
             let noted = self.is_noted(pod.uid());
@@ -126,6 +131,9 @@ impl Tally {
                 continue;
             }
             let index = indexes::of(pod, completions);
+            if !noted && index.and_then(|i| kept.get(&i)).is_some_and(|k| k.uid() == pod.uid()) {
+                continue;
+            }
             if !noted && succeeded && !self.indexed {
                 self.uncounted_succeeded.push(pod.uid().into());
             } else if !noted

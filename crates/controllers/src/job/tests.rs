@@ -28,8 +28,14 @@ fn key() -> ObjectKey {
 
 /// Runs the controller at a time, carries out its plan, and gives it.
 fn step_at(world: &mut World, at: Time) -> Plan {
+    step_with(world, at, None)
+}
+
+/// The same, with what an earlier run wanted remembered.
+fn step_with(world: &mut World, at: Time, memory: Option<&Value>) -> Plan {
     static SEED: AtomicU64 = AtomicU64::new(1);
-    let context = Context::at(at, SEED.fetch_add(1, Ordering::Relaxed));
+    let seed = SEED.fetch_add(1, Ordering::Relaxed);
+    let context = Context { now: at, seed, failure: None, memory };
     let plan = Jobs.reconcile(&key(), world, &context);
     for write in &plan.writes {
         match &write.operation {
@@ -166,6 +172,49 @@ fn failures_back_off_and_end_the_job() {
     assert_eq!(status(&world).at("failed").as_i64(), Some(3));
     let told: Vec<String> = last.iter().flat_map(events).collect();
     assert_eq!(told, ["BackoffLimitExceeded: Job has reached the specified backoff limit"]);
+}
+
+#[test]
+fn failures_of_pods_that_are_gone_count() {
+    let mut world = world([job(value!({ "backoffLimit": 100 }))]);
+    let (mut at, mut memory) = (now(), step_at(&mut world, now()).remember);
+    for wait in [10, 20, 40] {
+        let name = names(&world)[0].clone();
+        end(&mut world, &name, "Failed", at);
+        for _ in 0..2 {
+            memory = step_with(&mut world, at, memory.as_ref()).remember;
+        }
+        let pod = world.get(&PODS, &ObjectKey::new("ns", name)).unwrap().clone();
+        world.remove(&PODS.group_resource(), &pod, at);
+        let plan = step_with(&mut world, at, memory.as_ref());
+        assert_eq!(plan.requeue_at, Some(at + Duration::from_secs(wait)));
+        at = at + Duration::from_secs(wait);
+        memory = step_with(&mut world, at, memory.as_ref()).remember;
+        assert_eq!(names(&world).len(), 1);
+    }
+}
+
+#[test]
+fn indexes_wait_each_for_themselves_and_pass_on_their_failures() {
+    let spec = value!({ "completionMode": "Indexed", "completions": 2, "parallelism": 2,
+                        "backoffLimitPerIndex": 3, "backoffLimit": 1000 });
+    let mut world = world([job(spec)]);
+    steps(&mut world, 1);
+    let failed = names(&world).into_iter().find(|n| n.starts_with("j-1-")).unwrap();
+    end(&mut world, &failed, "Failed", now());
+    for _ in 0..3 {
+        let plan = step_at(&mut world, now());
+        assert_eq!(plan.requeue_at, Some(now() + Duration::from_secs(10)));
+    }
+    let kept = world.get(&PODS, &ObjectKey::new("ns", failed.clone())).unwrap();
+    assert!(tracked(kept), "it knows how often the index failed");
+    let later = now() + Duration::from_secs(10);
+    let plan = step_at(&mut world, later);
+    assert_eq!(body(&plan, &PODS).annotation(backoff::INDEX_FAILURES), Some("1"));
+    step_at(&mut world, later);
+    step_at(&mut world, later);
+    assert!(!tracked(world.get(&PODS, &ObjectKey::new("ns", failed)).unwrap()));
+    assert_eq!(status(&world).at("failed").as_i64(), Some(1));
 }
 
 #[test]
