@@ -29,6 +29,7 @@ mod http;
 mod metadata;
 mod network;
 mod objects;
+mod outgoing;
 mod particulars;
 mod percent;
 mod proxy;

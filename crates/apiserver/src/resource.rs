@@ -26,7 +26,7 @@ use crate::table::Include;
 use crate::verbs::update::{Updated, check_name};
 use crate::verbs::{create, delete, deletecollection, get, list, patch, update, watch};
 use crate::write::{self, Write};
-use crate::{decode, proxy, reviews};
+use crate::{admission, decode, proxy, reviews};
 
 /// A body has this long to arrive.
 const BODY: Duration = Duration::from_secs(60);
@@ -54,6 +54,7 @@ where
     allowed(&call)?;
     deprecations(&call);
     if proxy::is_connect(&call) {
+        admission::webhooks::connect(&call, &incoming.query).await?;
         return proxy::serve(&call, incoming.request, &incoming.query).await;
     }
     let (parts, body) = incoming.request.into_parts();
@@ -204,6 +205,13 @@ impl Change<'_> {
         decode::accept_as(self.call, gvk, object, sent.duplicates, options.field_validation)
     }
 
+    /// The body as an object of a subresource's kind that admission webhooks have seen.
+    async fn asked(&self, gvk: &GroupVersionKind, options: &WriteQuery) -> Result<Value, ApiError> {
+        let mut body = self.object_as(gvk, options)?;
+        admission::webhooks::body(self.call, gvk, &mut body, options.dry_run).await?;
+        Ok(body)
+    }
+
     async fn create(&self) -> Result<(u16, Object), ApiError> {
         let call = self.call;
         let options = WriteQuery::parse(self.query, "CreateOptions")?;
@@ -211,17 +219,17 @@ impl Change<'_> {
         match call.info.subresource.as_str() {
             "" => {}
             "binding" => {
-                let body = self.object_as(&binding::KIND, &options)?;
+                let body = self.asked(&binding::KIND, &options).await?;
                 return Ok((201, binding::create(call, name, &body, options.dry_run).await?));
             }
             "eviction" => {
-                let body = self.object_as(&eviction::KIND, &options)?;
+                let body = self.asked(&eviction::KIND, &options).await?;
                 let mut delete = delete_options_of(body.at("deleteOptions"))?;
                 delete.dry_run |= options.dry_run;
                 return Ok((201, eviction::create(call, name, &delete).await?));
             }
             "token" => {
-                let body = self.object_as(&token::KIND, &options)?;
+                let body = self.asked(&token::KIND, &options).await?;
                 return Ok((201, token::create(call, name, body).await?));
             }
             _ => return Err(no_such_subresource()),

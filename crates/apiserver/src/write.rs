@@ -48,6 +48,7 @@ pub async fn modify(
             operation: Operation::Update,
             subresource: write.subresource,
             old: Some(&old),
+            dry_run: write.dry_run,
         };
         admission::mutate(&request, &mut new).await?;
         let reservation = network::begin(call, &mut new, Some(&old), write.dry_run).await?;
@@ -97,7 +98,7 @@ async fn checked_and_stored(
     if !errors.is_empty() {
         return Err(call.invalid(write.name, &errors));
     }
-    admission::validate(request, Some(&new))?;
+    admission::validate(request, Some(&new)).await?;
     if write.dry_run {
         return Ok(Some(Object::made(new)));
     }

@@ -13,6 +13,7 @@ extern crate alloc;
 mod attributes;
 mod builtin;
 mod user;
+pub mod webhooks;
 
 pub use attributes::{Attributes, Authorizer, Decision, forbidden};
 pub use builtin::Builtin;

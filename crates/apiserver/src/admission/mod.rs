@@ -9,6 +9,7 @@ mod node_taints;
 mod priority;
 mod runtime_class;
 mod service_account;
+pub mod webhooks;
 
 use timonier_meta::ApiError;
 use timonier_object::Value;
@@ -23,6 +24,17 @@ pub enum Operation {
     Delete,
 }
 
+impl Operation {
+    /// The word of the admission API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+        }
+    }
+}
+
 /// A write on its way, as the plug-ins see it.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
@@ -30,6 +42,8 @@ pub struct Request<'a> {
     pub operation: Operation,
     pub subresource: &'a str,
     pub old: Option<&'a Value>,
+    /// Nothing will be stored.
+    pub dry_run: bool,
 }
 
 impl Request<'_> {
@@ -60,14 +74,14 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Api
     runtime_class::mutate(request, object)?;
     default_storage_class::mutate(request, object);
     default_ingress_class::mutate(request, object);
-    Ok(())
+    webhooks::mutate(request, object).await
 }
 
 /// Runs the plug-ins that only refuse; `object` is the new state, `None` in a delete.
-pub fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
+pub async fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
     namespace_lifecycle::check(request, object)?;
     if let Some(object) = object {
         priority::validate(request, object)?;
     }
-    Ok(())
+    webhooks::validate(request, object).await
 }

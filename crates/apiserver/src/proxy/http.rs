@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use ::http::{Request, Response};
 use bytes::Bytes;
+use rustls_pki_types::ServerName;
 use timonier_meta::ApiError;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::upgrade;
 use crate::call::Call;
@@ -34,10 +36,7 @@ impl<'a> Target<'a> {
             _ => return Err(ApiError::bad_request(format!("invalid service request {text:?}"))),
         };
         match target.scheme {
-            "" | "http" => Ok(target),
-            "https" => Err(ApiError::bad_request(
-                "https to pods and services is not supported by this server",
-            )),
+            "" | "http" | "https" => Ok(target),
             _ => Err(ApiError::bad_request(format!("invalid service request {text:?}"))),
         }
     }
@@ -66,7 +65,7 @@ pub async fn pass<B>(
     call: &Call<'_>,
     target: &Target<'_>,
     address: &str,
-    port: i64,
+    port: u16,
     request: Request<B>,
 ) -> Result<Response<Body>, ApiError>
 where
@@ -81,8 +80,6 @@ where
         }
         return Ok(response);
     }
-    let port = u16::try_from(port)
-        .map_err(|_| ApiError::bad_request(format!("invalid port {port} of {:?}", target.name)))?;
     let unreachable = |why: String| {
         ApiError::unavailable(format!(
             "error trying to reach service: dial tcp {address}:{port}: {why}"
@@ -99,6 +96,17 @@ where
         address.parse().map_err(|_| unreachable("no address".into()))?,
         port,
     );
+    if target.scheme != "https" {
+        return upgrade::pass(stream, &host.to_string(), &path, request).await;
+    }
+    // As upstream's: what is behind a proxy has a certificate of its own making.
+    let tls = TlsConnector::from(timonier_trust::anybody());
+    let connect = tls.connect(ServerName::IpAddress(host.ip().into()), stream);
+    let stream = match tokio::time::timeout(CONNECT, connect).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(unreachable(error.to_string())),
+        Err(_) => return Err(unreachable("i/o timeout".into())),
+    };
     upgrade::pass(stream, &host.to_string(), &path, request).await
 }
 

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{PrivateKeyDer, ServerName};
 use timonier_meta::ApiError;
 use timonier_meta::gvk::resources;
+use timonier_trust::{certificates, roots};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::call::Call;
 use crate::config::KubeletTls;
-use crate::http::connection::{certificates, roots};
 
 /// A kubelet that does not answer is given up after this.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -34,10 +33,7 @@ impl KubeletDialer {
     /// Prepares TLS. The error says what is wrong with the configuration.
     pub fn new(tls: &KubeletTls) -> Result<Self, String> {
         let key = PrivateKeyDer::from_pem_slice(&tls.key_pem).map_err(|e| format!("key: {e}"))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
+        let config = timonier_trust::builder()
             .with_root_certificates(roots(&tls.ca_pem)?)
             .with_client_auth_cert(certificates(&tls.certificate_pem)?, key)
             .map_err(|e| e.to_string())?;

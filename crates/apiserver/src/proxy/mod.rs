@@ -1,5 +1,6 @@
 //! Requests that somebody else answers: kubelets, pods, and the pods behind Services.
 
+pub mod endpoints;
 mod headers;
 pub mod http;
 pub mod kubelet;

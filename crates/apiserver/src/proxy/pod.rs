@@ -209,7 +209,8 @@ where
         "" => {
             let containers = pod.at("spec.containers").items();
             let ports = containers.iter().flat_map(|c| c.at("ports").items());
-            ports.map(|p| p.at("containerPort").int_or(0)).next().unwrap_or(80)
+            let first = ports.map(|p| p.at("containerPort").int_or(0)).next();
+            first.and_then(|p| u16::try_from(p).ok()).unwrap_or(80)
         }
         text => {
             text.parse().map_err(|_| ApiError::bad_request(format!("invalid port {text:?}")))?

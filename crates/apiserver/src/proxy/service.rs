@@ -27,31 +27,10 @@ where
             target.port, target.name
         ))
     })?;
-    let name = port.at("name").str();
-    let mut endpoints = Vec::new();
-    for slice in call.server.peek_all(&resources::ENDPOINTSLICES, call.namespace()) {
-        if slice.label("kubernetes.io/service-name") != Some(target.name) {
-            continue;
-        }
-        let ports = slice.at("ports").items();
-        let Some(number) =
-            ports.iter().find(|p| p.at("name").str() == name).and_then(|p| p.at("port").as_i64())
-        else {
-            continue;
-        };
-        for endpoint in slice.at("endpoints").items() {
-            if endpoint.at("conditions.ready").as_bool().unwrap_or(true) {
-                let addresses = endpoint.at("addresses").items();
-                endpoints.extend(addresses.iter().map(|a| (a.smol(), number)));
-            }
-        }
-    }
-    if endpoints.is_empty() {
+    let Some((address, number)) = super::endpoints::choose(call.server, &service, port) else {
         let text = format!("no endpoints available for service {:?}", target.name);
         return Err(ApiError::unavailable(text));
-    }
-    let chosen = call.server.env.random() as usize % endpoints.len();
-    let (address, number) = endpoints.swap_remove(chosen);
+    };
     super::http::pass(call, &target, &address, number, request).await
 }
 

@@ -2,7 +2,7 @@
 
 mod access;
 mod rules;
-mod self_subject;
+pub mod self_subject;
 mod token;
 
 use timonier_meta::ApiError;

@@ -62,7 +62,8 @@ async fn modify(
     Ok(Object::made(scale_of(call, &changed.peek(call))))
 }
 
-fn scale_of(call: &Call<'_>, object: &Value) -> Value {
+/// The scale of an object.
+pub fn scale_of(call: &Call<'_>, object: &Value) -> Value {
     let mut metadata = Value::object();
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.at("metadata").get(field) {

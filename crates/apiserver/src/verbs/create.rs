@@ -27,7 +27,8 @@ pub async fn create(call: &Call<'_>, object: Value, dry_run: bool) -> Result<Obj
 }
 
 async fn attempt(call: &Call<'_>, mut object: Value, dry_run: bool) -> Result<Object, ApiError> {
-    let request = Request { call, operation: Operation::Create, subresource: "", old: None };
+    let request =
+        Request { call, operation: Operation::Create, subresource: "", old: None, dry_run };
     strategy::prepare_create(call, &mut object)?;
     particulars::on_create(call, &mut object);
     structure::default(&call.row, &mut object, call.server.env.now());
@@ -49,7 +50,7 @@ async fn checked_and_stored(
     if !errors.is_empty() {
         return Err(call.invalid(object.name(), &errors));
     }
-    admission::validate(request, Some(&object))?;
+    admission::validate(request, Some(&object)).await?;
     let name = object.name().to_string();
     let key = call.key(&name);
     if dry_run {

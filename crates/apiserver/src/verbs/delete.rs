@@ -86,9 +86,14 @@ pub async fn delete(
         let item = snapshot.get(&key).ok_or_else(|| call.not_found(name))?.clone();
         let old = call.read(&item);
         check_preconditions(call, name, &old, &options.preconditions)?;
-        let request =
-            Request { call, operation: Operation::Delete, subresource: "", old: Some(&old) };
-        admission::validate(&request, None)?;
+        let request = Request {
+            call,
+            operation: Operation::Delete,
+            subresource: "",
+            old: Some(&old),
+            dry_run: options.dry_run,
+        };
+        admission::validate(&request, None).await?;
         let (new, gone) = match plan(call, &old, options) {
             Plan::Nothing => return Ok(Deleted::Pending(item.into())),
             Plan::Remove => (None, true),

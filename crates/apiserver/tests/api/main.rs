@@ -25,3 +25,4 @@ mod services;
 mod tls;
 mod update;
 mod watch;
+mod webhooks;

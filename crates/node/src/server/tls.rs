@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use timonier_trust::{certificates, roots};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The server's side of TLS, all PEM.
@@ -34,17 +35,10 @@ pub struct TlsError(String);
 /// Prepares TLS that demands a client certificate. The error says what is wrong.
 pub fn configure(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
     let fail = |what: &str, error: &dyn std::fmt::Display| TlsError(format!("{what}: {error}"));
-    let certificates = |pem: &[u8], what: &str| {
-        let list: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-        list.map(|l| l.into_iter().map(CertificateDer::into_owned).collect::<Vec<_>>())
-            .map_err(|e| fail(what, &e))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&tls.client_ca_pem, "client authority")? {
-        roots.add(certificate).map_err(|e| fail("client authority", &e))?;
-    }
+    let roots = roots(&tls.client_ca_pem).map_err(|e| fail("client authority", &e))?;
+    let chain = certificates(&tls.certificate_pem).map_err(|e| fail("certificate", &e))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
         .build()
         .map_err(|e| fail("client authority", &e))?;
     let key = PrivateKeyDer::from_pem_slice(&tls.key_pem).map_err(|e| fail("key", &e))?;
@@ -52,7 +46,7 @@ pub fn configure(tls: &ServerTls) -> Result<Arc<ServerConfig>, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(|e| fail("versions", &e))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&tls.certificate_pem, "certificate")?, key)
+        .with_single_cert(chain, key)
         .map_err(|e| fail("certificate", &e))?;
     // Upgrades exist in this version only.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -15,7 +15,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{proxy, tls};
+use super::proxy;
 use crate::error::{Error, Result};
 
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -62,7 +62,8 @@ pub fn full(bytes: Bytes) -> Body {
 
 impl Http {
     pub fn new(ca_file: Option<&std::path::Path>) -> Result<Http> {
-        let (verifying, trusting) = (tls::verifying(ca_file)?, tls::trusting()?);
+        let verifying = timonier_trust::system(ca_file).map_err(Error::Invalid)?;
+        let trusting = timonier_trust::anybody();
         let proxies = proxy::Proxies::from_env();
         Ok(Http { verifying, trusting, proxies, kept: Mutex::new(Vec::new()) })
     }

@@ -9,7 +9,6 @@ mod http;
 mod proxy;
 mod pull;
 mod push;
-mod tls;
 mod token;
 
 pub use auth::{Auth, DockerConfig};

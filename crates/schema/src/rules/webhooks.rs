@@ -45,6 +45,10 @@ fn webhook(e: &mut Errors, hook: &At<'_>, mutating: bool) {
     if timeout.is_set() && !(1..=30).contains(&timeout.int()) {
         timeout.bad_int(e, "the timeout value must be between 1 and 30 seconds");
     }
+    let conditions = hook.get("matchConditions");
+    if !conditions.is_empty() {
+        conditions.forbidden(e, "expressions are not evaluated by this server yet");
+    }
     label_selector(e, &hook.get("namespaceSelector"));
     label_selector(e, &hook.get("objectSelector"));
     let again = hook.get("reinvocationPolicy");

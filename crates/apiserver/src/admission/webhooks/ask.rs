@@ -1,0 +1,184 @@
+//! One question to one hook.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use timonier_meta::gvk::resources;
+use timonier_meta::{ApiError, GroupVersionKind, GroupVersionResource};
+use timonier_object::{Value, value};
+use timonier_policy::webhooks::{Answer, Asked, Hook, Review};
+use timonier_schema::{ResourceRow, convert};
+
+use crate::admission::Request;
+use crate::call::Call;
+use crate::outgoing::Target;
+use crate::reviews::self_subject::user_info;
+
+/// What hooks are asked about.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    pub call: &'a Call<'a>,
+    pub operation: &'static str,
+    pub subresource: &'a str,
+    /// The kind of the object: the row's, or a subresource's own.
+    pub kind: &'a GroupVersionKind,
+    pub dry_run: bool,
+}
+
+impl<'a> About<'a> {
+    /// A write on its way.
+    pub fn of(request: &Request<'a>) -> Self {
+        let own = &request.call.row.gvk;
+        About {
+            call: request.call,
+            operation: request.operation.as_str(),
+            subresource: request.subresource,
+            kind: match request.subresource {
+                "scale" => request.call.row.subresource("scale").map_or(own, |s| &s.kind),
+                _ => own,
+            },
+            dry_run: request.dry_run,
+        }
+    }
+}
+
+/// A request, as hooks are asked about it.
+pub struct Question<'a> {
+    pub about: &'a About<'a>,
+    /// `Null` in a delete.
+    pub object: &'a Value,
+    /// `Null` in a create.
+    pub old: &'a Value,
+}
+
+const GROUP: &str = "admissionregistration.k8s.io";
+
+/// The configurations of a kind, in the order of their names; usually none.
+pub fn configurations(call: &Call<'_>, plural: &'static str) -> Vec<Arc<Value>> {
+    call.server.peek_all(&GroupVersionResource::new_static(GROUP, "v1", plural), "")
+}
+
+/// The row of the request, and those of the other versions of the same resource.
+pub fn rows(call: &Call<'_>) -> Vec<Arc<ResourceRow>> {
+    let mut rows = vec![call.row.clone()];
+    let others = call
+        .catalogue
+        .rows()
+        .filter(|row| row.stored && row.storage == call.row.storage && row.gvr != call.row.gvr);
+    rows.extend(others.cloned());
+    rows
+}
+
+impl Question<'_> {
+    /// Asks the hook if it wants to be asked. `None`: it does not, or its failure is ignored.
+    /// With the answer comes the row in whose version it is.
+    pub async fn ask(
+        &self,
+        hook: Hook<'_>,
+        rows: &[Arc<ResourceRow>],
+    ) -> Result<Option<(Answer, Arc<ResourceRow>)>, ApiError> {
+        let namespace =
+            self.about.call.server.peek(&resources::NAMESPACES, "", self.about.call.namespace());
+        let asked = Asked {
+            operation: self.about.operation,
+            subresource: self.about.subresource,
+            object: self.object,
+            old: self.old,
+            namespace: namespace.as_deref(),
+            rows,
+        };
+        let Some(row) = hook.wants(&asked).map_err(ApiError::internal)? else { return Ok(None) };
+        if self.about.dry_run && !hook.takes_dry_run() {
+            let name = hook.name();
+            return Err(ApiError::bad_request(format!(
+                "admission webhook {name:?} does not support dry run"
+            )));
+        }
+        match self.exchange(hook, row).await {
+            Ok(answer) => {
+                answer.warnings.iter().for_each(|w| self.about.call.warn(w));
+                Ok(Some((answer, row.clone())))
+            }
+            Err(why) if hook.fails_closed() => {
+                Err(ApiError::internal(format!("failed calling webhook {:?}: {why}", hook.name())))
+            }
+            Err(why) => {
+                tracing::warn!(webhook = hook.name(), why, "ignoring that a webhook failed");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn exchange(&self, hook: Hook<'_>, row: &Arc<ResourceRow>) -> Result<Answer, String> {
+        let version = hook
+            .review_version()
+            .ok_or("webhook does not accept known AdmissionReview versions (v1, v1beta1)")?;
+        let uid = self.about.call.server.env.uid();
+        let own = *self.about.kind == self.about.call.row.gvk;
+        let name = match self.about.call.info.name.as_str() {
+            "" => self.object.name(),
+            name => name,
+        };
+        let review = Review {
+            version,
+            uid: &uid,
+            operation: self.about.operation,
+            subresource: self.about.subresource,
+            kind: if own { &row.gvk } else { self.about.kind },
+            resource: &row.gvr,
+            request_kind: self.about.kind,
+            request_resource: &self.about.call.row.gvr,
+            name,
+            namespace: match self.about.call.row.gvr.resource.as_str() {
+                "namespaces" if self.about.call.row.gvr.group.is_empty() => name,
+                _ => self.about.call.namespace(),
+            },
+            user: user_info(self.about.call.user),
+            object: if own { seen(self.about.call, row, self.object) } else { self.object.clone() },
+            old: if own { seen(self.about.call, row, self.old) } else { self.old.clone() },
+            dry_run: self.about.dry_run,
+            options: self.options(),
+        };
+        let question = review.question();
+        let timeout = Duration::from_secs(hook.timeout_seconds());
+        let failed = |why: String| format!("failed to call webhook: {why}");
+        let target = Target::of(hook.value.at("clientConfig")).map_err(failed)?;
+        let answer =
+            target.post(self.about.call.server, &question, timeout).await.map_err(failed)?;
+        Answer::read(&answer, hook.name(), version, &uid)
+            .map_err(|why| format!("received invalid webhook response: {why}"))
+    }
+
+    fn options(&self) -> Value {
+        let kind = match self.about.operation {
+            "CREATE" => "CreateOptions",
+            "UPDATE" => "UpdateOptions",
+            "DELETE" => "DeleteOptions",
+            _ => return Value::Null,
+        };
+        let mut options = value!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
+        if self.about.dry_run {
+            options.set("dryRun", Value::array(["All".into()]));
+        }
+        options
+    }
+}
+
+/// The object in the version that a hook sees.
+pub fn seen(call: &Call<'_>, row: &Arc<ResourceRow>, object: &Value) -> Value {
+    let mut object = object.clone();
+    if !object.is_null() && row.gvr != call.row.gvr {
+        convert::to_storage(&call.row, &mut object);
+        convert::from_storage(row, &mut object);
+    }
+    object
+}
+
+/// An object that a hook has patched, back in the version of the request.
+pub fn given_back(call: &Call<'_>, row: &Arc<ResourceRow>, mut object: Value) -> Value {
+    if row.gvr != call.row.gvr {
+        convert::to_storage(row, &mut object);
+        convert::from_storage(&call.row, &mut object);
+    }
+    object
+}

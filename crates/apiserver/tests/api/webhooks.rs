@@ -1,0 +1,212 @@
+//! Admission webhooks: a real HTTPS server is asked, and what it answers counts.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
+use timonier_object::{Value, json, value};
+use tokio::net::TcpListener;
+
+use crate::common::{Api, MAPS, config_map, pod};
+
+const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1";
+
+/// A hook's server and the questions that it was asked.
+struct Hooked {
+    url: String,
+    bundle: String,
+    asked: Arc<Mutex<Vec<Value>>>,
+}
+
+/// What the server answers to a question: the path says.
+fn answer(path: &str, question: &Value) -> Value {
+    let uid = question.at("request.uid").str();
+    let mut response = value!({ "uid": uid, "allowed": true });
+    match path {
+        "/deny" => {
+            response.set("allowed", false);
+            response.set("status", value!({ "message": "not today", "code": 403 }));
+            response.set("warnings", Value::array(["think again".into()]));
+        }
+        "/label" => {
+            let patch = br#"[{"op":"add","path":"/data/added","value":"yes"},
+                {"op":"add","path":"/unknown","value":1}]"#;
+            response.set("patchType", "JSONPatch");
+            response.set("patch", STANDARD.encode(patch));
+        }
+        "/stranger" => response.set("uid", "another"),
+        _ => {}
+    }
+    value!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "response": (response) })
+}
+
+async fn start() -> Hooked {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let certificate = names.signed_by(&key, &ca).unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(
+        vec![certificate.der().clone()],
+        PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
+    )
+    .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, log) = (acceptor.clone(), log.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(move |request| serve(request, log.clone()));
+                let server = hyper::server::conn::http1::Builder::new();
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Hooked { url, bundle: STANDARD.encode(ca.pem()), asked }
+}
+
+async fn serve(
+    request: Request<Incoming>,
+    log: Arc<Mutex<Vec<Value>>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let path = request.uri().path().to_string();
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let question = json::decode(&body).unwrap();
+    if path == "/never" {
+        std::future::pending::<()>().await;
+    }
+    let answer = answer(&path, &question);
+    log.lock().unwrap().push(question);
+    Ok(Response::new(Full::from(json::encode(&answer))))
+}
+
+impl Hooked {
+    /// Adds a configuration with one hook on writes to config maps.
+    async fn add(&self, api: &mut Api, kind: &str, path: &str, more: Value) {
+        let mut hook = value!({ "name": "hook.example.com", "admissionReviewVersions": ["v1"],
+            "sideEffects": "None", "timeoutSeconds": 1,
+            "clientConfig": { "url": (format!("{}{path}", self.url)), "caBundle": (&self.bundle) },
+            "rules": [{ "apiGroups": [""], "apiVersions": ["v1"],
+                "resources": ["configmaps", "pods/attach", "pods/binding", "*/scale"],
+                "operations": ["CREATE", "UPDATE", "DELETE", "CONNECT"] }] });
+        for (field, value) in more.entries() {
+            hook.set(field, value.clone());
+        }
+        let configuration = value!({ "metadata": { "name": (format!("c-{}", path.len())) },
+            "webhooks": [hook] });
+        api.create(&format!("{HOOKS}/{kind}"), configuration).await;
+    }
+
+    fn questions(&self) -> Vec<Value> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+const VALIDATING: &str = "validatingwebhookconfigurations";
+const MUTATING: &str = "mutatingwebhookconfigurations";
+
+#[tokio::test]
+async fn a_hook_refuses() {
+    let (hooked, mut api) = (start().await, Api::start().await);
+    api.create(MAPS, config_map("before")).await;
+    hooked.add(&mut api, VALIDATING, "/deny", Value::object()).await;
+    let why = api.fails("POST", MAPS, &config_map("a"), 403).await;
+    assert_eq!(why, "admission webhook \"hook.example.com\" denied the request: not today");
+    let question = hooked.questions().remove(0);
+    assert_eq!(question.at("request.operation").str(), "CREATE");
+    assert_eq!(question.at("request.object.metadata.name").str(), "a");
+    assert_eq!(question.at("request.userInfo.username").str(), "kubernetes-admin");
+    assert!(question.at("request.oldObject").is_null());
+    let before = format!("{MAPS}/before");
+    api.fails("DELETE", &before, &Value::Null, 403).await;
+    let question = hooked.questions().remove(0);
+    assert_eq!(question.at("request.operation").str(), "DELETE");
+    assert_eq!(question.at("request.oldObject.metadata.name").str(), "before");
+    assert!(question.at("request.object").is_null());
+    let patch = value!({ "data": { "k": "w" } });
+    api.fails("PATCH", &before, &patch, 403).await;
+    assert_eq!(api.get(&before).await.at("data.k").str(), "v");
+    // What it has no rule for goes on as ever.
+    api.create("/api/v1/namespaces", value!({ "metadata": { "name": "free" } })).await;
+}
+
+#[tokio::test]
+async fn a_hook_changes() {
+    let (hooked, mut api) = (start().await, Api::start().await);
+    hooked.add(&mut api, MUTATING, "/label", Value::object()).await;
+    let made = api.create(MAPS, config_map("a")).await;
+    assert_eq!(made.at("data.added").str(), "yes");
+    assert!(made.at("unknown").is_null(), "what the kind does not know is dropped");
+    assert_eq!(api.get(&format!("{MAPS}/a")).await.at("data.added").str(), "yes");
+}
+
+#[tokio::test]
+async fn dry_run_and_side_effects() {
+    let (hooked, mut api) = (start().await, Api::start().await);
+    hooked.add(&mut api, VALIDATING, "/deny", Value::object()).await;
+    let dry = format!("{MAPS}?dryRun=All");
+    api.fails("POST", &dry, &config_map("a"), 403).await;
+    assert_eq!(hooked.questions()[0].at("request.dryRun").as_bool(), Some(true));
+}
+
+#[tokio::test]
+async fn a_hook_that_fails() {
+    let (hooked, mut api) = (start().await, Api::start().await);
+    hooked.add(&mut api, VALIDATING, "/never", Value::object()).await;
+    let why = api.fails("POST", MAPS, &config_map("a"), 500).await;
+    assert!(
+        why.starts_with("Internal error occurred: failed calling webhook \"hook.example.com\": failed to call webhook: Post \"https://localhost:")
+            && why.ends_with("/never?timeout=1s\": context deadline exceeded"),
+        "{why}"
+    );
+    api.call("DELETE", &format!("{HOOKS}/{VALIDATING}/c-6"), &Value::Null).await;
+    hooked.add(&mut api, VALIDATING, "/stranger", Value::object()).await;
+    let why = api.fails("POST", MAPS, &config_map("a"), 500).await;
+    assert!(why.contains("received invalid webhook response: expected response.uid="), "{why}");
+    api.call("DELETE", &format!("{HOOKS}/{VALIDATING}/c-9"), &Value::Null).await;
+    hooked.add(&mut api, VALIDATING, "/never", value!({ "failurePolicy": "Ignore" })).await;
+    api.create(MAPS, config_map("a")).await;
+}
+
+#[tokio::test]
+async fn subresources_have_their_own_kinds() {
+    let (hooked, mut api) = (start().await, Api::start().await);
+    api.account("default").await;
+    api.create(crate::common::PODS, pod("p")).await;
+    hooked.add(&mut api, VALIDATING, "/deny", Value::object()).await;
+    let binding = value!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": "p" },
+        "target": { "kind": "Node", "name": "n" } });
+    api.fails("POST", "/api/v1/namespaces/default/pods/p/binding", &binding, 403).await;
+    let question = hooked.questions().remove(0);
+    assert_eq!(question.at("request.kind.kind").str(), "Binding");
+    assert_eq!(question.at("request.subResource").str(), "binding");
+    let attach = "/api/v1/namespaces/default/pods/p/attach?container=c&stdout=true";
+    api.fails("GET", attach, &Value::Null, 403).await;
+    let question = hooked.questions().remove(0);
+    assert_eq!(question.at("request.operation").str(), "CONNECT");
+    assert_eq!(question.at("request.object.kind").str(), "PodAttachOptions");
+    assert_eq!(question.at("request.object.container").str(), "c");
+}
