@@ -8,7 +8,7 @@ use timonier_meta::{ApiError, FieldError, FieldPath};
 use timonier_object::Value;
 use timonier_store::{Error, Expect, Item};
 
-use crate::admission::{self, Operation, Request};
+use crate::admission::{self, Operation, Request, resource_quota};
 use crate::call::{Call, Object};
 use crate::strategy::Part;
 use crate::{metadata, network, particulars, rules, storage, strategy, structure, versions};
@@ -99,6 +99,7 @@ async fn checked_and_stored(
         return Err(call.invalid(write.name, &errors));
     }
     admission::validate(request, Some(&new)).await?;
+    let charge = resource_quota::charge(request, &new, write.dry_run).await?;
     if write.dry_run {
         return Ok(Some(Object::made(new)));
     }
@@ -109,11 +110,14 @@ async fn checked_and_stored(
         return Ok(Some(item.clone().into()));
     }
     let bytes = storage::encode(&versions::to_storage(call, new));
-    match put(call, item.key.clone(), bytes, Expect::Revision(item.mod_revision)).await {
-        Ok(item) => Ok(Some(item.into())),
+    let error = match put(call, item.key.clone(), bytes, Expect::Revision(item.mod_revision)).await
+    {
+        Ok(item) => return Ok(Some(item.into())),
         Err(Error::Conflict { .. }) => Ok(None),
         Err(e) => Err(error(call, write.name, e)),
-    }
+    };
+    charge.undo(call.server).await;
+    error
 }
 
 /// Whether nothing holds an object that is being deleted any longer.

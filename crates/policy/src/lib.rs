@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! User + verb + resource (Attributes) ──► Authorizer ──► Decision ──► forbidden() (403)
+//! object + LimitRange ──► limits ──► filled in, or why not
+//! object + ResourceQuota ──► quota ──► what is used then, or why not
 //! ```
 //!
 //! Invariants: a decision needs nothing but its arguments; what is not allowed is refused.
@@ -12,6 +14,8 @@ extern crate alloc;
 
 mod attributes;
 mod builtin;
+pub mod limits;
+pub mod quota;
 mod user;
 pub mod webhooks;
 

@@ -31,7 +31,8 @@ pub const RULES: &[Rule] = &[
     rule("patch", Role::Decides, &["meta", "object", "schema"]),
     rule("policy", Role::Decides, &["meta", "object", "schema"]),
     rule("reconcile", Role::Decides, &["meta", "object"]),
-    rule("controllers", Role::Decides, &["meta", "object", "reconcile"]),
+    // What an object uses of a quota is one function for the admission and the controller.
+    rule("controllers", Role::Decides, &["meta", "object", "reconcile", "policy"]),
     rule("scheduler", Role::Decides, &["meta", "object", "reconcile"]),
     rule("pod", Role::Decides, &["meta", "object"]),
     rule("traffic", Role::Decides, &["meta", "object"]),

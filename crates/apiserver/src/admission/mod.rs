@@ -1,12 +1,14 @@
 //! Admission: what the server adds to an object and what it refuses, whatever the schema says.
-//! One plug-in, one file; the order is upstream's.
+//! One plug-in, one file; the order is upstream's. Quotas come last of all, right before the write.
 
 mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_taints;
 mod priority;
+pub mod resource_quota;
 mod runtime_class;
 mod service_account;
 pub mod webhooks;
@@ -67,6 +69,7 @@ impl Request<'_> {
 /// Runs the plug-ins that change objects.
 pub async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
     namespace_lifecycle::check(request, Some(object))?;
+    limit_ranger::mutate(request, object);
     service_account::mutate(request, object).await?;
     node_taints::mutate(request, object);
     priority::mutate(request, object)?;
@@ -81,6 +84,7 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Api
 pub async fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
     namespace_lifecycle::check(request, object)?;
     if let Some(object) = object {
+        limit_ranger::validate(request, object)?;
         priority::validate(request, object)?;
     }
     webhooks::validate(request, object).await

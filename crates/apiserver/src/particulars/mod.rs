@@ -4,7 +4,7 @@
 mod certificate;
 mod job;
 mod namespace;
-mod pod;
+pub mod pod;
 
 use timonier_object::Value;
 

@@ -7,8 +7,7 @@ use timonier_object::{Value, value};
 
 /// Writes the first status: quality of service, and the gate of the scheduler.
 pub fn on_create(pod: &mut Value) {
-    let class = quality(pod);
-    pod.set("status.qosClass", class);
+    classify(pod);
     if !pod.at("spec.schedulingGates").is_empty() {
         pod.set(
             "status.conditions",
@@ -17,6 +16,12 @@ pub fn on_create(pod: &mut Value) {
             "message": "Scheduling is blocked due to non-empty scheduling gates" }]),
         );
     }
+}
+
+/// Writes how well the pod is served.
+pub fn classify(pod: &mut Value) {
+    let class = quality(pod);
+    pod.set("status.qosClass", class);
 }
 
 /// Upstream's `GetPodQOS`: guaranteed where every container's limits of processor and memory are

@@ -4,7 +4,7 @@ use timonier_meta::ApiError;
 use timonier_object::Value;
 use timonier_store::{Error, Expect};
 
-use crate::admission::{self, Operation, Request};
+use crate::admission::{self, Operation, Request, resource_quota};
 use crate::call::{Call, Object};
 use crate::{metadata, network, particulars, rules, strategy, structure, versions, write};
 
@@ -53,6 +53,7 @@ async fn checked_and_stored(
     admission::validate(request, Some(&object)).await?;
     let name = object.name().to_string();
     let key = call.key(&name);
+    let charge = resource_quota::charge(request, &object, dry_run).await?;
     if dry_run {
         return match call.server.store.snapshot().get(&key) {
             Some(_) => Err(exists(call, &name)),
@@ -60,11 +61,13 @@ async fn checked_and_stored(
         };
     }
     let bytes = crate::storage::encode(&versions::to_storage(call, object));
-    match write::put(call, key, bytes, Expect::Absent).await {
-        Ok(item) => Ok(item.into()),
-        Err(Error::Conflict { .. }) => Err(exists(call, &name)),
-        Err(error) => Err(write::error(call, &name, error)),
-    }
+    let error = match write::put(call, key, bytes, Expect::Absent).await {
+        Ok(item) => return Ok(item.into()),
+        Err(Error::Conflict { .. }) => exists(call, &name),
+        Err(error) => write::error(call, &name, error),
+    };
+    charge.undo(call.server).await;
+    Err(error)
 }
 
 /// The name is taken. Where the server made it up, the client may try again.

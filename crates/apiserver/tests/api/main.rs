@@ -18,6 +18,7 @@ mod namespaces;
 mod patch;
 mod pods;
 mod proxy;
+mod quotas;
 mod races;
 mod reviews;
 mod scale;
