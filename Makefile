@@ -9,7 +9,7 @@ TOOLS  := $(CURDIR)/target/tools
 SEEDS  ?= 1000
 export TIMONIER_TOOLS := $(TOOLS)
 
-.PHONY: help up down build test check unit sim e2e tools build-deps test-deps clean
+.PHONY: help up down build test check unit sim e2e bench tools build-deps test-deps clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -39,6 +39,11 @@ sim: ## The control plane under virtual time with faults, SEEDS=1000
 
 e2e: build ## Real containers and the real kubectl
 	TIMONIER_BIN=$(abspath $(BIN)) cargo test --locked --workspace --test e2e
+
+# The bench uses no package and no feature that the binary does not use: nothing is built twice.
+bench: build-deps test-deps tools ## Speed and size beside peers, FIGURES="up idle" for some
+	cargo build --release --locked --package timonier --package timonier-bench
+	$(TARGET)/release/timonier-bench $(FIGURES)
 
 tools: $(TOOLS)/kubectl ## Fetch the real kubectl and helm
 

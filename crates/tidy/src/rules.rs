@@ -82,6 +82,8 @@ pub const RULES: &[Rule] = &[
             "client",
         ],
     ),
+    // It measures the binary from outside, as a user, and the kernel's part of a change alone.
+    rule("bench", Role::Checks, &["meta", "object", "client", "cli", "traffic", "network"]),
     rule("tidy", Role::Checks, &[]),
     rule(
         "timonier",
