@@ -27,6 +27,7 @@ const fn rule(name: &'static str, role: Role, may_use: &'static [&'static str]) 
 pub const RULES: &[Rule] = &[
     rule("meta", Role::Decides, &[]),
     rule("object", Role::Decides, &["meta"]),
+    rule("cel", Role::Decides, &["meta", "object"]),
     rule("schema", Role::Decides, &["meta", "object"]),
     rule("patch", Role::Decides, &["meta", "object", "schema"]),
     rule("policy", Role::Decides, &["meta", "object", "schema"]),
