@@ -8,11 +8,14 @@ BIN    := $(TARGET)/release/timonier
 TOOLS  := $(CURDIR)/target/tools
 SEEDS  ?= 1000
 export TIMONIER_TOOLS := $(TOOLS)
+export AREA FOCUS PROCS
+CONFORMANCE = cd tests/conformance && go build -o $(abspath $(TARGET))/conformance ./cmd/conformance \
+	&& exec $(abspath $(TARGET))/conformance -bin $(abspath $(BIN))
 
-.PHONY: help up down build test check unit sim e2e bench tools build-deps test-deps clean
+.PHONY: help up down build test check unit sim e2e bench tools conformance conformance-sample build-deps test-deps clean
 
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
 
 up: build ## Build, start a one-node cluster, deploy the example
 	$(BIN) up
@@ -44,6 +47,13 @@ e2e: build ## Real containers and the real kubectl
 bench: build-deps test-deps tools ## Speed and size beside peers, FIGURES="up idle" for some
 	cargo build --release --locked --package timonier --package timonier-bench
 	$(TARGET)/release/timonier-bench $(FIGURES)
+
+conformance: build test-deps tools ## Kubernetes' own conformance tests; AREA=sig-apps FOCUS=regexp
+	$(CONFORMANCE) run
+
+conformance-sample: build test-deps tools ## Ten minutes of the conformance tests that passed before
+	cd tests/conformance && go test ./cmd/...
+	$(CONFORMANCE) sample
 
 tools: $(TOOLS)/kubectl ## Fetch the real kubectl and helm
 
