@@ -23,6 +23,7 @@ mod client;
 mod config;
 mod decode;
 mod endpoints;
+mod extensions;
 mod filter;
 mod handle;
 mod http;

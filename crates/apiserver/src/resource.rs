@@ -87,7 +87,11 @@ fn deprecations(call: &Call<'_>) {
             call.warn("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
         }
         ("", "componentstatuses") => call.warn("v1 ComponentStatus is deprecated in v1.19+"),
-        _ => {}
+        _ => {
+            if let Some(text) = call.row.deprecation() {
+                call.warn(text);
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::auth::token::TokenKey;
 use crate::bootstrap;
 use crate::client::InProcess;
 use crate::config::{Config, Error};
+use crate::extensions::Extensions;
 use crate::network::Network;
 use crate::objects::Objects;
 use crate::proxy::kubelet::KubeletDialer;
@@ -34,6 +35,7 @@ pub struct ApiServer {
     pub(crate) kubelets: Option<KubeletDialer>,
     pub(crate) metrics: Metrics,
     stop: watch::Sender<bool>,
+    rows_changed: watch::Sender<u64>,
 }
 
 /// What `/metrics` counts.
@@ -90,8 +92,11 @@ impl ApiServer {
             objects: Objects::default(),
             metrics: Metrics::default(),
             stop: watch::Sender::new(false),
+            rows_changed: watch::Sender::new(0),
         });
+        let extensions = Extensions::load(&server);
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
+        tokio::spawn(extensions.follow(Arc::downgrade(&server)));
         Ok(server)
     }
 
@@ -108,6 +113,12 @@ impl ApiServer {
     /// Serves other rows from now on.
     pub fn set_catalogue(&self, catalogue: Arc<Catalogue>) {
         *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
+        self.rows_changed.send_modify(|n| *n += 1);
+    }
+
+    /// Changes with the catalogue.
+    pub(crate) fn rows_changed(&self) -> watch::Receiver<u64> {
+        self.rows_changed.subscribe()
     }
 
     /// Ends watches and lets [`ApiServer::serve`] return when the open requests are done.

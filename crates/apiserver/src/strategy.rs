@@ -139,7 +139,7 @@ pub fn prepare_update(call: &Call<'_>, part: Part, new: &mut Value, old: &Value)
         Part::Main | Part::Whole => {}
         Part::Status => keep_all_but_status(call, new, old),
     }
-    if call.row.strategy.generation && part != Part::Status && spec_differs(new, old) {
+    if call.row.strategy.generation && part != Part::Status && spec_differs(call, new, old) {
         new.set("metadata.generation", old.generation() + 1);
     }
 }
@@ -199,16 +199,20 @@ fn keep_all_but_status(call: &Call<'_>, new: &mut Value, old: &Value) {
     }
 }
 
-/// Whether anything but metadata and status differs.
-fn spec_differs(new: &Value, old: &Value) -> bool {
+/// Whether anything but metadata and status differs; the status of a custom resource without a
+/// subresource for it is a field like others.
+fn spec_differs(call: &Call<'_>, new: &Value, old: &Value) -> bool {
+    let custom = call.row.is_custom();
+    let apart = call.row.has_status() || !custom;
     let rest = |v: &Value| -> Value {
         v.entries()
-            .filter(|(k, _)| !matches!(*k, "metadata" | "status" | "apiVersion" | "kind"))
+            .filter(|(k, _)| !matches!(*k, "metadata" | "apiVersion" | "kind"))
+            .filter(|(k, _)| *k != "status" || !apart)
             .map(|(k, v)| (k, v.clone()))
             .collect()
     };
     match (new.get("spec"), old.get("spec")) {
-        (Some(a), Some(b)) => a != b,
+        (Some(a), Some(b)) if !custom => a != b,
         _ => rest(new) != rest(old),
     }
 }

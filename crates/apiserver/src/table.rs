@@ -35,7 +35,7 @@ pub struct Printer {
 impl Printer {
     /// The printer of the call's kind.
     pub fn new(call: &Call<'_>, include: Include) -> Self {
-        let columns = columns::columns(&call.row.gvr);
+        let columns = call.row.columns();
         Printer { columns, include, now: call.server.env.now() }
     }
 

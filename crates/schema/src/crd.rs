@@ -1,5 +1,9 @@
 //! CustomResourceDefinitions as rows: structural schemas from `openAPIV3Schema`.
 
+mod formats;
+pub mod names;
+pub mod values;
+
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -52,7 +56,8 @@ pub fn rows(definition: &Value) -> Result<Vec<ResourceRow>, String> {
     let mut rows = Vec::new();
     for version in versions.iter().filter(|v| v.at("served").bool()) {
         let name = version.at("name").smol();
-        let row = row(spec, names, version, storage.as_ref().unwrap_or(&name))
+        let ends = definition.is_deleting();
+        let row = row(spec, names, version, storage.as_ref().unwrap_or(&name), ends)
             .map_err(|e| format!("version {name:?}: {e}"))?;
         rows.push(row);
     }
@@ -64,6 +69,7 @@ fn row(
     names: &Value,
     version: &Value,
     storage: &SmolStr,
+    definition_ends: bool,
 ) -> Result<ResourceRow, String> {
     let (group, plural) = (spec.at("group").smol(), names.at("plural").smol());
     let gvk = GroupVersionKind {
@@ -90,7 +96,7 @@ fn row(
         short_names: list("shortNames"),
         categories: list("categories"),
         namespaced: spec.at("scope").str() == "Namespaced",
-        verbs: Verbs::ALL,
+        verbs: if definition_ends { Verbs::WITHOUT_CREATE } else { Verbs::ALL },
         subresources,
         selectable: selectable(version),
         strategy: Strategy {
@@ -105,6 +111,7 @@ fn row(
         stored: true,
         fingerprint: fingerprint(&[spec, names, version]),
         arena: Some(Arc::new(arena)),
+        version: Some(Arc::new(version.clone())),
         root,
         gvr,
         gvk,

@@ -31,5 +31,7 @@ mod schema;
 
 pub use catalogue::Catalogue;
 pub use node::Type;
-pub use row::{InitialStatus, NameRule, ResourceRow, Selectable, Strategy, Subresource, Verbs};
+pub use row::{
+    InitialStatus, NameRule, ResourceRow, ScalePaths, Selectable, Strategy, Subresource, Verbs,
+};
 pub use schema::{Field, ListType, Schema};

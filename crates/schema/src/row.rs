@@ -10,6 +10,7 @@ use timonier_meta::{GroupVersionKind, GroupVersionResource};
 use timonier_object::Value;
 
 use crate::builtin;
+use crate::columns::{self, Column};
 use crate::node::{Arena, Type};
 use crate::schema::Schema;
 
@@ -29,6 +30,8 @@ impl Verbs {
     pub const STREAM: Verbs = Verbs(1 | 8);
     /// create, delete, get, patch, update: proxies.
     pub const PROXY: Verbs = Verbs(1 | 2 | 8 | 32 | 64);
+    /// What is left of a custom resource while its definition is being deleted.
+    pub const WITHOUT_CREATE: Verbs = Verbs(255 & !1);
     pub const READ: Verbs = Verbs(8 | 16);
     pub const ALL: Verbs = Verbs(255);
     /// All but deletecollection: namespaces.
@@ -108,6 +111,15 @@ pub struct Selectable {
     pub paths: Vec<SmolStr>,
 }
 
+/// Where the numbers of a scale are in an object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScalePaths {
+    pub replicas: SmolStr,
+    pub status: SmolStr,
+    /// A selector, or in custom resources its text; empty where there is none.
+    pub selector: SmolStr,
+}
+
 /// One resource in one version.
 #[derive(Clone, Debug)]
 pub struct ResourceRow {
@@ -129,6 +141,8 @@ pub struct ResourceRow {
     pub stored: bool,
     /// A hash of a custom resource's schema; 0 for built-in rows.
     pub(crate) fingerprint: u64,
+    /// The version's entry in the CustomResourceDefinition; `None` for built-in rows.
+    pub(crate) version: Option<Arc<Value>>,
     pub(crate) arena: Option<Arc<Arena>>,
     pub(crate) root: u32,
 }
@@ -147,6 +161,46 @@ impl ResourceRow {
     /// A subresource by name.
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// The columns of the resource's tables.
+    pub fn columns(&self) -> Vec<Column> {
+        match &self.version {
+            Some(version) => columns::custom_columns(version.at("additionalPrinterColumns")),
+            None => columns::columns(&self.gvr),
+        }
+    }
+
+    /// Where the scale subresource finds its numbers, as paths of fields.
+    pub fn scale_paths(&self) -> ScalePaths {
+        let path = |field: &str| -> SmolStr {
+            let scale = self.version.as_ref().map(|v| v.at("subresources.scale").at(field).str());
+            scale.unwrap_or_default().trim_start_matches('.').into()
+        };
+        match self.version {
+            Some(_) => ScalePaths {
+                replicas: path("specReplicasPath"),
+                status: path("statusReplicasPath"),
+                selector: path("labelSelectorPath"),
+            },
+            None => ScalePaths {
+                replicas: "spec.replicas".into(),
+                status: "status.replicas".into(),
+                selector: "spec.selector".into(),
+            },
+        }
+    }
+
+    /// What a client is told that uses the version, where it is deprecated.
+    pub fn deprecation(&self) -> Option<String> {
+        let version = self.version.as_ref().filter(|v| v.at("deprecated").bool())?;
+        let own = version.at("deprecationWarning").str();
+        Some(match own {
+            "" => {
+                format!("{}/{} {} is deprecated", self.gvk.group, self.gvk.version, self.gvk.kind)
+            }
+            own => own.to_string(),
+        })
     }
 
     /// Whether there is a status subresource, so that spec and status are written apart.

@@ -9,6 +9,7 @@ pub mod pod;
 use timonier_object::Value;
 
 use crate::call::Call;
+use crate::extensions;
 
 /// Completes a new object, before defaults.
 pub fn on_create(call: &Call<'_>, object: &mut Value) {
@@ -17,6 +18,7 @@ pub fn on_create(call: &Call<'_>, object: &mut Value) {
         ("", "namespaces") => namespace::on_create(object),
         ("", "pods") => pod::on_create(object),
         ("batch", "jobs") => job::on_create(object),
+        ("apiextensions.k8s.io", _) => extensions::on_create(object),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificate::on_create(object, call.user);
         }
@@ -28,10 +30,20 @@ pub fn on_create(call: &Call<'_>, object: &mut Value) {
 pub fn on_update(call: &Call<'_>, new: &mut Value, old: &Value) {
     let gvr = &call.row.gvr;
     match (gvr.group.as_str(), gvr.resource.as_str()) {
+        ("apiextensions.k8s.io", _) if call.info.subresource.is_empty() => {
+            extensions::on_update(new);
+        }
         ("", "namespaces") if call.info.subresource != "finalize" => namespace::on_update(new, old),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificate::on_update(call, new, old)
         }
         _ => {}
+    }
+}
+
+/// Completes an object whose deletion begins.
+pub fn on_delete(call: &Call<'_>, object: &mut Value) {
+    if call.row.gvr.group == "apiextensions.k8s.io" {
+        extensions::on_delete(object, call.server.env.now());
     }
 }

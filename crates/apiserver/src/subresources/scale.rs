@@ -53,7 +53,7 @@ async fn modify(
             return Err(ApiError::invalid(&KIND, name, &[error]));
         }
         let mut new = old.clone();
-        new.set("spec.replicas", replicas);
+        new.set(&call.row.scale_paths().replicas, replicas);
         new.set("metadata.resourceVersion", scale.resource_version());
         new.set("metadata.uid", scale.uid());
         Ok(new)
@@ -70,14 +70,17 @@ pub fn scale_of(call: &Call<'_>, object: &Value) -> Value {
             metadata.set(field, value.clone());
         }
     }
-    let replicas = object.at("spec.replicas").int_or(0);
+    let paths = call.row.scale_paths();
+    let replicas = object.at(&paths.replicas).int_or(0);
     let mut spec = Value::object();
     if replicas != 0 {
         spec.set("replicas", replicas);
     }
-    let mut status = value!({ "replicas": (object.at("status.replicas").int_or(0)) });
-    let selector = object.at("spec.selector");
-    let selector = if call.row.gvr.resource == "replicationcontrollers" {
+    let mut status = value!({ "replicas": (object.at(&paths.status).int_or(0)) });
+    let selector = object.at(&paths.selector);
+    let selector = if call.row.is_custom() {
+        Selector::parse(selector.str()).unwrap_or_else(|_| Selector::nothing())
+    } else if call.row.gvr.resource == "replicationcontrollers" {
         Selector::of_pairs(selector.entries().map(|(k, v)| (k, v.str())))
     } else {
         label_selector(selector).unwrap_or_else(|_| Selector::nothing())

@@ -8,7 +8,7 @@ use timonier_store::{Error, Expect};
 
 use crate::admission::{self, Operation, Request};
 use crate::call::{Call, Object};
-use crate::{storage, versions, write};
+use crate::{particulars, storage, versions, write};
 
 /// What a delete did.
 pub enum Deleted {
@@ -190,6 +190,9 @@ fn keep_or_remove(
     grace: i64,
 ) -> Plan {
     set_collector_finalizers(call, &mut new, options);
+    if !new.is_deleting() {
+        particulars::on_delete(call, &mut new);
+    }
     let namespace = new.kind() == "Namespace" && !new.at("spec.finalizers").is_empty();
     let held = new.finalizers().next().is_some() || namespace;
     if grace == 0 && !held {

@@ -105,6 +105,7 @@ impl Watch {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let state = Running {
             stopping: self.server.stopping(),
+            rows_changed: self.server.rows_changed(),
             _counted: Counted::new(&self.server),
             watch: self,
             deadline,
@@ -137,6 +138,7 @@ impl Drop for Counted {
 struct Running {
     watch: Watch,
     stopping: tokio::sync::watch::Receiver<bool>,
+    rows_changed: tokio::sync::watch::Receiver<u64>,
     deadline: tokio::time::Instant,
     next_bookmark: tokio::time::Instant,
     over: bool,
@@ -186,6 +188,10 @@ impl Running {
                 biased;
                 event = self.watch.watcher.next() => event,
                 _ = self.stopping.changed() => return None,
+                _ = self.rows_changed.changed() => {
+                    Call::find(&server, &user, &info)?;
+                    continue;
+                }
                 () = tokio::time::sleep_until(self.deadline) => return None,
                 () = tokio::time::sleep_until(self.next_bookmark), if self.watch.bookmarks => {
                     self.next_bookmark = tokio::time::Instant::now() + BOOKMARK_EVERY;

@@ -6,6 +6,7 @@ mod authentication;
 mod authorization;
 mod bodies;
 mod client;
+mod custom;
 mod delete;
 mod discovery;
 mod events;

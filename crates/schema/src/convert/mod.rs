@@ -7,11 +7,12 @@ mod event;
 
 use alloc::string::ToString;
 
+use timonier_meta::Time;
 use timonier_object::Value;
 
 use crate::builtin;
-use crate::decode;
 use crate::row::ResourceRow;
+use crate::{decode, defaults};
 
 /// Turns an object of the row's version into the stored one. The object has been decoded.
 pub fn to_storage(row: &ResourceRow, object: &mut Value) {
@@ -28,6 +29,13 @@ pub fn to_storage(row: &ResourceRow, object: &mut Value) {
 
 /// Turns a stored object into one of the row's version.
 pub fn from_storage(row: &ResourceRow, object: &mut Value) {
+    if row.is_custom() {
+        // It may have been stored by another version of the definition.
+        object.set("apiVersion", row.gvr.group_version().to_string());
+        decode::prune(row, object);
+        defaults::default_object(row, object, Time::default());
+        return;
+    }
     if row.storage == row.gvr {
         return;
     }

@@ -56,12 +56,18 @@ fn fields(schema: Schema<'_>, value: &mut Value, now: Time) {
             let default = of.default_value().unwrap_or_default();
             // A default that JSON would leave out again is none.
             if of.rules().is_some()
+                || !of.is_built_in()
                 || of.is_pointer()
                 || !default.is_empty()
                 || map.contains_key(field.name)
             {
                 map.insert(field.name, default);
             }
+        }
+        // In custom resources null is a value only where the schema says so.
+        if !of.is_built_in() && !of.is_nullable() && map.get(field.name).is_some_and(Value::is_null)
+        {
+            map.remove(field.name);
         }
         if let Some(child) = map.get_mut(field.name) {
             default_value(of, child, now);
@@ -72,7 +78,8 @@ fn fields(schema: Schema<'_>, value: &mut Value, now: Time) {
 /// Whether Go sees the field as unset: a nil pointer, or the zero value of what is not a pointer.
 fn is_unset(schema: Schema<'_>, value: Option<&Value>) -> bool {
     match value {
-        None | Some(Value::Null) => true,
+        None => true,
+        Some(Value::Null) => schema.is_built_in() || !schema.is_nullable(),
         Some(v) => !schema.is_pointer() && schema.is_built_in() && v.is_empty(),
     }
 }

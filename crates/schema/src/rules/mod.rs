@@ -16,6 +16,7 @@ mod certificates;
 mod common;
 mod config;
 mod cron;
+mod definition;
 mod endpoints;
 mod events;
 mod networking;
@@ -26,6 +27,7 @@ mod rbac;
 mod service;
 mod statefulset;
 mod storage;
+mod structural;
 mod webhooks;
 mod workloads;
 
@@ -35,15 +37,16 @@ use timonier_meta::FieldError;
 use timonier_object::Value;
 
 use crate::ResourceRow;
+use crate::crd::values;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// What is wrong with a new object of the row's kind. Custom resources and kinds without rules
-/// have no errors.
+/// What is wrong with a new object of the row's kind. Custom resources have the rules of their
+/// schema.
 pub fn validate_create(row: &ResourceRow, new: &Value) -> Vec<FieldError> {
     let mut e = Vec::new();
-    if row.is_custom() {
-        return e;
+    if let Some(version) = &row.version {
+        return values::validate(version.at("schema.openAPIV3Schema"), new, None);
     }
     match (row.gvk.group.as_str(), row.gvk.kind.as_str()) {
         ("", "Pod") => pod::create(&mut e, new),
@@ -63,8 +66,8 @@ pub fn validate_update(
     old: &Value,
 ) -> Vec<FieldError> {
     let mut e = Vec::new();
-    if row.is_custom() {
-        return e;
+    if let Some(version) = &row.version {
+        return values::validate(version.at("schema.openAPIV3Schema"), new, Some(old));
     }
     let (group, kind) = (row.gvk.group.as_str(), row.gvk.kind.as_str());
     match subresource {
@@ -129,6 +132,7 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
         ("storage.k8s.io", "CSIStorageCapacity") => {
             storage::classes::storage_capacity(e, new, old);
         }
+        ("apiextensions.k8s.io", _) => definition::definition(e, new, old),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::autoscaler(e, new, old),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
             webhooks::configuration(e, new, false);

@@ -1,0 +1,425 @@
+//! What a CustomResourceDefinition's schema says of values: types, bounds, patterns, combinations
+//! (upstream `kube-openapi/pkg/validation`, with its texts).
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use timonier_meta::field_path::quote;
+use timonier_meta::{ErrorKind, FieldError, FieldPath};
+use timonier_object::{Value, json};
+
+use super::formats;
+
+/// The largest program of a pattern.
+const PATTERN_LIMIT: usize = 1 << 20;
+
+/// What is wrong with an object by a JSON schema. What is as it was in `old` is right, whatever
+/// the schema says by now.
+pub fn validate(schema: &Value, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check(schema, new, old, "", &mut errors);
+    lists(schema, new, old, "", &mut errors);
+    errors
+}
+
+/// Compiles a pattern; the error is its text.
+pub fn pattern(text: &str) -> Result<regex_lite::Regex, String> {
+    let built = regex_lite::RegexBuilder::new(text).size_limit(PATTERN_LIMIT).build();
+    built.map_err(|e| e.to_string())
+}
+
+fn check(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Vec<FieldError>) {
+    if old == Some(v) || v.is_null() && schema.at("nullable").bool() {
+        return;
+    }
+    kind(schema, v, path, out);
+    combinations(schema, v, path, out);
+    match v {
+        Value::Str(text) => string(schema, text, path, out),
+        Value::Int(_) | Value::Float(_) => number(schema, v, path, out),
+        Value::Array(_) => array(schema, v, old, path, out),
+        _ => {}
+    }
+    allowed(schema, v, path, out);
+    if let Value::Object(_) = v {
+        object(schema, v, old, path, out);
+    }
+}
+
+fn at(path: &str) -> FieldPath {
+    FieldPath::new(if path.is_empty() { "<nil>" } else { path })
+}
+
+fn shown(v: &Value) -> String {
+    v.as_str().map_or_else(|| json::to_string(v), quote)
+}
+
+fn invalid(v: &Value, path: &str, what: String, out: &mut Vec<FieldError>) {
+    out.push(FieldError::invalid(&at(path), shown(v), format!("{path} in body {what}")));
+}
+
+/// The name of a value's type.
+fn name_of(v: &Value) -> &'static str {
+    match v {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Int(_) => "integer",
+        Value::Float(_) => "number",
+        Value::Str(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn kind(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
+    let either = ["integer", "string"];
+    let wanted = [schema.at("type").str()];
+    let wanted: &[&str] = match schema.get("x-kubernetes-int-or-string").is_some_and(Value::bool) {
+        true => &either,
+        false if wanted[0].is_empty() => return,
+        false => &wanted,
+    };
+    let found = name_of(v);
+    let whole = matches!(v, Value::Float(f) if (*f as i64) as f64 == *f);
+    let fits = wanted
+        .iter()
+        .any(|w| *w == found || *w == "number" && found == "integer" || *w == "integer" && whole);
+    if !fits {
+        let text = format!("{path} in body must be of type {}: {found:?}", wanted.join(","));
+        out.push(FieldError::type_invalid(&at(path), quote(found), text));
+    }
+}
+
+fn string(schema: &Value, text: &str, path: &str, out: &mut Vec<FieldError>) {
+    let v = Value::from(text);
+    let length = text.chars().count() as i64;
+    if let Some(max) = schema.at("maxLength").as_i64().filter(|max| length > *max) {
+        out.push(FieldError::too_long(&at(path), usize::try_from(max).unwrap_or(0)));
+    }
+    if let Some(min) = schema.at("minLength").as_i64().filter(|min| length < *min) {
+        invalid(&v, path, format!("should be at least {min} chars long"), out);
+    }
+    let wanted = schema.at("pattern").str();
+    if !wanted.is_empty() && !pattern(wanted).is_ok_and(|p| p.is_match(text)) {
+        invalid(&v, path, format!("should match '{wanted}'"), out);
+    }
+    let format = schema.at("format").str();
+    if !format.is_empty() && !formats::fits(format, text) {
+        let text = format!("{path} in body must be of type {format}: {text:?}");
+        out.push(FieldError::type_invalid(&at(path), shown(&v), text));
+    }
+}
+
+fn number(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
+    let n = v.as_f64().unwrap_or(0.0);
+    let bound = |key: &str| schema.at(key).as_f64();
+    if let Some(factor) = bound("multipleOf").filter(|f| *f > 0.0) {
+        let ratio = n / factor;
+        if (ratio as i64) as f64 != ratio {
+            invalid(v, path, format!("should be a multiple of {factor}"), out);
+        }
+    }
+    if let Some(max) = bound("maximum") {
+        let open = schema.at("exclusiveMaximum").bool();
+        if n > max || open && n >= max {
+            let how = if open { "less than" } else { "less than or equal to" };
+            invalid(v, path, format!("should be {how} {max}"), out);
+        }
+    }
+    if let Some(min) = bound("minimum") {
+        let open = schema.at("exclusiveMinimum").bool();
+        if n < min || open && n <= min {
+            let how = if open { "greater than" } else { "greater than or equal to" };
+            invalid(v, path, format!("should be {how} {min}"), out);
+        }
+    }
+}
+
+fn array(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Vec<FieldError>) {
+    let items = v.items();
+    if let Some(of_items) = schema.get("items").filter(|s| s.as_object().is_some()) {
+        for (i, item) in items.iter().enumerate() {
+            let before = old.and_then(|old| same_item(schema, old, item));
+            check(of_items, item, before, &format!("{path}[{i}]"), out);
+        }
+    }
+    let count = items.len() as i64;
+    if let Some(min) = schema.at("minItems").as_i64().filter(|min| count < *min) {
+        let text = format!("{path} in body should have at least {min} items");
+        out.push(FieldError::invalid(&at(path), count, text));
+    }
+    if let Some(max) = schema.at("maxItems").as_i64().filter(|max| count > *max) {
+        out.push(FieldError::too_many(&at(path), items.len(), usize::try_from(max).unwrap_or(0)));
+    }
+    if schema.at("uniqueItems").bool()
+        && items.iter().enumerate().any(|(i, v)| items[..i].contains(v))
+    {
+        let text = format!("{path} in body shouldn't contain duplicates");
+        out.push(FieldError::invalid(&at(path), "\"\"", text));
+    }
+}
+
+/// The item of the old list that is this one: in list maps by the keys.
+fn same_item<'a>(schema: &Value, old: &'a Value, item: &Value) -> Option<&'a Value> {
+    if schema.get("x-kubernetes-list-type").map(Value::str) != Some("map") {
+        return None;
+    }
+    let keys = schema.get("x-kubernetes-list-map-keys")?.items();
+    old.items().iter().find(|o| keys.iter().all(|k| o.get(k.str()) == item.get(k.str())))
+}
+
+fn allowed(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
+    let values = schema.at("enum").items();
+    if values.is_empty() || values.contains(v) {
+        return;
+    }
+    let list: Vec<String> = values
+        .iter()
+        .map(|v| quote(&v.as_str().map_or_else(|| json::to_string(v), ToString::to_string)))
+        .collect();
+    out.push(FieldError {
+        kind: ErrorKind::NotSupported,
+        path: at(path),
+        value: shown(v),
+        detail: format!("supported values: {}", list.join(", ")),
+    });
+}
+
+fn object(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Vec<FieldError>) {
+    let count = v.entries().count();
+    if let Some(min) = schema.at("minProperties").as_i64().filter(|min| (count as i64) < *min) {
+        let text = format!("{path} in body should have at least {min} properties");
+        out.push(FieldError::invalid(&at(path), count, text));
+    }
+    if let Some(max) = schema.at("maxProperties").as_i64().filter(|max| count as i64 > *max) {
+        out.push(FieldError::too_many(&at(path), count, usize::try_from(max).unwrap_or(0)));
+    }
+    let below = |name: &str| match path {
+        "" => name.to_string(),
+        path => format!("{path}.{name}"),
+    };
+    let (fields, values) = (schema.at("properties"), schema.at("additionalProperties"));
+    for (name, child) in v.entries() {
+        let before = old.and_then(|old| old.get(name));
+        if let Some(field) = fields.get(name) {
+            check(field, child, before, &below(name), out);
+        } else if values.as_object().is_some() {
+            check(values, child, before, &below(name), out);
+        } else if values.as_bool() == Some(false) {
+            let text = format!("{path}.{name} in body is a forbidden property");
+            out.push(FieldError::invalid(&at(&below(name)), "\"\"", text));
+        }
+    }
+    let embedded = schema.get("x-kubernetes-embedded-resource").is_some_and(Value::bool);
+    for name in ["apiVersion", "kind"].iter().filter(|n| embedded && v.at(n).str().is_empty()) {
+        out.push(FieldError::required(&at(&below(name)), "must not be empty"));
+    }
+    for name in schema.at("required").items().iter().filter(|n| v.get(n.str()).is_none()) {
+        out.push(FieldError::required(&at(&below(name.str())), ""));
+    }
+}
+
+fn combinations(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
+    let errors_of = |schema: &Value| {
+        let mut errors = Vec::new();
+        check(schema, v, None, path, &mut errors);
+        errors
+    };
+    let say = |text: String, out: &mut Vec<FieldError>| {
+        out.push(FieldError::invalid(&at(""), "\"\"", text));
+    };
+    let results = |key: &str| -> Vec<Vec<FieldError>> {
+        schema.at(key).items().iter().map(errors_of).collect()
+    };
+    let best = |all: Vec<Vec<FieldError>>| all.into_iter().min_by_key(Vec::len).unwrap_or_default();
+    let any = results("anyOf");
+    if !any.is_empty() && any.iter().all(|e| !e.is_empty()) {
+        say(format!("{path:?} must validate at least one schema (anyOf)"), out);
+        out.extend(best(any));
+    }
+    let one = results("oneOf");
+    let valid = one.iter().filter(|e| e.is_empty()).count();
+    if !one.is_empty() && valid != 1 {
+        let found = match valid {
+            0 => "Found none valid".to_string(),
+            n => format!("Found {n} valid alternatives"),
+        };
+        say(format!("{path:?} must validate one and only one schema (oneOf). {found}"), out);
+        if valid == 0 {
+            out.extend(best(one));
+        }
+    }
+    let all = results("allOf");
+    if all.iter().any(|e| !e.is_empty()) {
+        let none = all.iter().all(|e| !e.is_empty());
+        out.extend(all.into_iter().flatten());
+        let more = if none { ". None validated" } else { "" };
+        say(format!("{path:?} must validate all the schemas (allOf){more}"), out);
+    }
+    if let Some(not) = schema.get("not").filter(|s| s.as_object().is_some())
+        && errors_of(not).is_empty()
+    {
+        say(format!("{path:?} must not validate the schema (not)"), out);
+    }
+}
+
+/// Sets without repetition, list maps without two items of the same keys.
+fn lists(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Vec<FieldError>) {
+    if old == Some(v) {
+        return;
+    }
+    match v {
+        Value::Array(_) => {
+            let items = v.items();
+            let kind = schema.get("x-kubernetes-list-type").map_or("", Value::str);
+            let keys = schema.get("x-kubernetes-list-map-keys").map_or(&[][..], Value::items);
+            for (i, item) in items.iter().enumerate() {
+                let id = |item: &Value| -> Value {
+                    let of = |k: &Value| Some((k.smol(), item.get(k.str())?.clone()));
+                    keys.iter().filter_map(of).collect()
+                };
+                let twice = match kind {
+                    "set" => items[..i].contains(item).then(|| item.clone()),
+                    "map" => items[..i].iter().any(|o| id(o) == id(item)).then(|| id(item)),
+                    _ => None,
+                };
+                if let Some(id) = twice {
+                    let path = FieldPath::new(path).index(i);
+                    out.push(FieldError::duplicate(&path, shown(&id)));
+                }
+                lists(schema.at("items"), item, None, &format!("{path}[{i}]"), out);
+            }
+        }
+        Value::Object(_) => {
+            for (name, child) in v.entries() {
+                let field = schema.at("properties").get(name);
+                let field = field.unwrap_or(schema.at("additionalProperties"));
+                let below =
+                    if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+                lists(field, child, old.and_then(|old| old.get(name)), &below, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use timonier_object::value;
+
+    use super::*;
+
+    fn errors(schema: Value, v: Value) -> Vec<String> {
+        validate(&schema, &v, None).iter().map(ToString::to_string).collect()
+    }
+
+    fn of(name: &str, schema: Value, v: Value) -> Vec<String> {
+        let properties: Value = [(name, schema)].into_iter().collect();
+        let object: Value = [(name, v)].into_iter().collect();
+        errors(value!({ "type": "object", "properties": properties }), object)
+    }
+
+    #[test]
+    fn texts_are_upstreams() {
+        for (schema, v, text) in [
+            (
+                value!({ "type": "integer" }),
+                value!("x"),
+                "a: Invalid value: \"string\": a in body must be of type integer: \"string\"",
+            ),
+            (
+                value!({ "type": "string", "pattern": "^x+$" }),
+                value!("y"),
+                "a: Invalid value: \"y\": a in body should match '^x+$'",
+            ),
+            (
+                value!({ "type": "string", "enum": ["p", "q"] }),
+                value!("y"),
+                "a: Unsupported value: \"y\": supported values: \"p\", \"q\"",
+            ),
+            (
+                value!({ "type": "integer", "maximum": 10 }),
+                value!(11),
+                "a: Invalid value: 11: a in body should be less than or equal to 10",
+            ),
+            (
+                value!({ "type": "integer", "minimum": 1, "exclusiveMinimum": true }),
+                value!(1),
+                "a: Invalid value: 1: a in body should be greater than 1",
+            ),
+            (
+                value!({ "type": "string", "minLength": 2 }),
+                value!("y"),
+                "a: Invalid value: \"y\": a in body should be at least 2 chars long",
+            ),
+            (
+                value!({ "type": "string", "maxLength": 2 }),
+                value!("yyy"),
+                "a: Too long: may not be more than 2 bytes",
+            ),
+            (
+                value!({ "type": "array", "maxItems": 1 }),
+                value!([1, 2]),
+                "a: Too many: 2: must have at most 1 items",
+            ),
+            (
+                value!({ "type": "array", "x-kubernetes-list-type": "set" }),
+                value!(["x", "x"]),
+                "a[1]: Duplicate value: \"x\"",
+            ),
+            (value!({ "type": "object", "required": ["b"] }), value!({}), "a.b: Required value"),
+            (
+                value!({ "type": "string", "format": "date-time" }),
+                value!("y"),
+                "a: Invalid value: \"y\": a in body must be of type date-time: \"y\"",
+            ),
+            (
+                value!({ "x-kubernetes-int-or-string": true }),
+                value!(true),
+                "a: Invalid value: \"boolean\": a in body must be of type integer,string: \"boolean\"",
+            ),
+            (
+                value!({ "type": "integer", "not": { "enum": [3] } }),
+                value!(3),
+                "<nil>: Invalid value: \"\": \"a\" must not validate the schema (not)",
+            ),
+        ] {
+            assert_eq!(of("a", schema.clone(), v), [text], "{schema}");
+        }
+        assert!(of("a", value!({ "type": "integer" }), value!(1.0)).is_empty());
+        assert!(of("a", value!({ "type": "string", "nullable": true }), Value::Null).is_empty());
+    }
+
+    #[test]
+    fn combinations_say_what_was_found() {
+        let one =
+            value!({ "type": "object", "oneOf": [{ "required": ["a"] }, { "required": ["b"] }] });
+        assert!(errors(one.clone(), value!({ "a": 1 })).is_empty());
+        assert_eq!(
+            errors(one.clone(), value!({ "a": 1, "b": 1 })),
+            [
+                "<nil>: Invalid value: \"\": \"\" must validate one and only one schema (oneOf). Found 2 valid alternatives"
+            ]
+        );
+        assert_eq!(errors(one, value!({})).len(), 2);
+        let any = value!({ "anyOf": [{ "type": "integer" }, { "type": "string" }] });
+        assert!(of("a", any.clone(), value!("x")).is_empty());
+        assert!(of("a", any, value!(true))[0].ends_with("(anyOf)"));
+        let all = value!({ "allOf": [{ "minimum": 1 }, { "maximum": 5 }] });
+        assert_eq!(of("a", all, value!(7)).len(), 2);
+    }
+
+    #[test]
+    fn what_was_wrong_before_stays_possible() {
+        let schema = value!({ "type": "object", "properties": {
+            "a": { "type": "string", "maxLength": 1 }, "b": { "type": "integer" },
+            "l": { "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"],
+                   "items": { "type": "object", "properties": { "v": { "maximum": 1 } } } } } });
+        let old = value!({ "a": "long", "b": 1, "l": [{ "n": "x", "v": 5 }] });
+        let new =
+            value!({ "a": "long", "b": 2, "l": [{ "n": "y", "v": 1 }, { "n": "x", "v": 5 }] });
+        assert!(validate(&schema, &new, Some(&old)).is_empty());
+        assert_eq!(validate(&schema, &new, None).len(), 2);
+    }
+}
