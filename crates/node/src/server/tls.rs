@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use timonier_trust::{certificates, roots};
