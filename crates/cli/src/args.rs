@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::{DEFAULT_NAME, Paths};
+use crate::join::JoinToken;
 
 /// Kubernetes in one binary.
 #[derive(Parser)]
@@ -27,8 +28,10 @@ pub enum Command {
     Reset(ClusterArgs),
     /// Run the control plane and a node in the foreground, for an init system
     Server(ServerArgs),
-    /// Run a node of another machine's cluster in the foreground
-    Agent(ClusterArgs),
+    /// Run a node of another machine's cluster in the foreground, for an init system
+    Agent(AgentArgs),
+    /// Print the command with which another machine joins the cluster
+    Token(crate::command::token::TokenArgs),
     /// Deploy the example and print the URL that answers
     Example(ClusterArgs),
     /// Build an image from a Dockerfile
@@ -79,4 +82,31 @@ pub struct ServerArgs {
     /// Report progress on standard output and leave the terminal's session (used by `up`)
     #[arg(long, hide = true)]
     pub background: bool,
+}
+
+#[derive(Args, Clone)]
+pub struct AgentArgs {
+    /// Where the node keeps everything [default: /var/lib/timonier]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The node's name in the cluster, at the first start [default: the host's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The API server, such as https://192.0.2.2:6443; needed at the first start
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// What `timonier token` printed; needed at the first start [default: $TIMONIER_TOKEN]
+    #[arg(long)]
+    pub token: Option<JoinToken>,
+    /// Run in this network namespace of the host, a name of `ip netns` or a path: for several
+    /// nodes on one host
+    #[arg(long, value_name = "NAMESPACE")]
+    pub netns: Option<String>,
+}
+
+impl AgentArgs {
+    /// The node's paths; the directory need not exist.
+    pub fn paths(&self) -> Paths {
+        ClusterArgs { data_dir: self.data_dir.clone(), name: None }.paths()
+    }
 }

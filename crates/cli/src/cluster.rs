@@ -24,6 +24,18 @@ pub struct ClusterConfig {
     /// The part of `pod_cidr` that this node gives out.
     pub node_pod_cidr: Cidr,
     pub domain: String,
+    /// Set where this is a node that joined a cluster whose control plane is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
+}
+
+/// What a node that joined knows of its cluster's control plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// Such as `https://192.0.2.2:6443`.
+    pub server: String,
+    /// The identifier of the network between nodes.
+    pub overlay_id: u32,
 }
 
 /// An IPv4 range.
@@ -105,6 +117,10 @@ impl Paths {
     pub fn lock(&self) -> PathBuf {
         self.data.join("run/server.lock")
     }
+    /// The node's network namespace, where it is not the host's.
+    pub fn network_namespace(&self) -> PathBuf {
+        self.data.join("run/network")
+    }
     pub fn log(&self) -> PathBuf {
         self.data.join("server.log")
     }
@@ -136,6 +152,13 @@ impl ClusterConfig {
         api_port: Option<u16>,
     ) -> Result<Self> {
         if let Some(config) = Self::load(paths)? {
+            if let Some(joined) = &config.joined {
+                bail!(
+                    "{} holds a node of the cluster at {}; `timonier agent` runs it",
+                    paths.data.display(),
+                    joined.server
+                );
+            }
             if let Some(name) = name.filter(|n| *n != config.name) {
                 bail!("{} holds the cluster {:?}, not {name:?}", paths.data.display(), config.name);
             }
@@ -154,9 +177,14 @@ impl ClusterConfig {
             );
         }
         let config = Self::choose(name, api_port)?;
-        files::create_private_dir(&paths.data)?;
-        files::write_private(&paths.config(), &serde_json::to_vec_pretty(&config)?)?;
+        config.save(paths)?;
         Ok(config)
+    }
+
+    /// Writes the settings into the data directory.
+    pub fn save(&self, paths: &Paths) -> Result<()> {
+        files::create_private_dir(&paths.data)?;
+        files::write_private(&paths.config(), &serde_json::to_vec_pretty(self)?)
     }
 
     fn choose(name: &str, api_port: Option<u16>) -> Result<Self> {
@@ -170,14 +198,7 @@ impl ClusterConfig {
             None => free_port(6443)?,
         };
         let kubelet_port = free_port(10250)?;
-        let hostname = nix::unistd::gethostname().ok().and_then(|h| h.into_string().ok());
-        let host = hostname.unwrap_or_default().to_ascii_lowercase();
-        let node_name =
-            if !host.is_empty() && timonier_meta::names::dns1123_subdomain(&host).is_empty() {
-                host
-            } else {
-                "node".to_owned()
-            };
+        let node_name = host_name().unwrap_or_else(|| "node".to_owned());
         let node_pod_cidr = Cidr { base: pod_cidr.base, bits: 24 };
         Ok(ClusterConfig {
             name: name.to_owned(),
@@ -189,7 +210,16 @@ impl ClusterConfig {
             pod_cidr,
             node_pod_cidr,
             domain: "cluster.local".to_owned(),
+            joined: None,
         })
+    }
+
+    /// What it is, for people.
+    pub fn title(&self) -> String {
+        match &self.joined {
+            Some(_) => format!("the node {} of the cluster {}", self.node_name, self.name),
+            None => format!("the cluster {}", self.name),
+        }
     }
 
     /// The address of the `kubernetes` Service.
@@ -204,7 +234,10 @@ impl ClusterConfig {
 
     /// Where a client on this host reaches the API server.
     pub fn server_url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.api_port)
+        match &self.joined {
+            Some(joined) => joined.server.clone(),
+            None => format!("https://127.0.0.1:{}", self.api_port),
+        }
     }
 }
 
@@ -215,7 +248,14 @@ pub fn check_port(port: u16) -> Result<()> {
         .with_context(|| format!("port {port} cannot be used"))
 }
 
-fn free_port(first: u16) -> Result<u16> {
+/// The host's name, where it can name a Node.
+pub fn host_name() -> Option<String> {
+    let name = nix::unistd::gethostname().ok()?.into_string().ok()?.to_ascii_lowercase();
+    (!name.is_empty() && timonier_meta::names::dns1123_subdomain(&name).is_empty()).then_some(name)
+}
+
+/// The first port from `first` on that can be listened on.
+pub fn free_port(first: u16) -> Result<u16> {
     (first..first + 100)
         .find(|p| check_port(*p).is_ok())
         .with_context(|| format!("no free port from {first} to {}", first + 99))
@@ -223,15 +263,19 @@ fn free_port(first: u16) -> Result<u16> {
 
 /// The address that the host uses towards the outside; without a network, loopback.
 fn node_address() -> Ipv4Addr {
-    let probe = || -> std::io::Result<IpAddr> {
-        // Connecting a datagram socket sends nothing; it asks the kernel for the route.
-        let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        Ok(socket.local_addr()?.ip())
-    };
-    match probe() {
-        Ok(IpAddr::V4(ip)) if !ip.is_unspecified() && !ip.is_loopback() => ip,
-        _ => first_interface_address().unwrap_or(Ipv4Addr::LOCALHOST),
+    address_towards((Ipv4Addr::new(192, 0, 2, 1), 9))
+        .or_else(first_interface_address)
+        .unwrap_or(Ipv4Addr::LOCALHOST)
+}
+
+/// The host's own address on the way to another; `None` where there is no such way.
+pub fn address_towards(target: impl std::net::ToSocketAddrs) -> Option<Ipv4Addr> {
+    // Connecting a datagram socket sends nothing; it asks the kernel for the route.
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(target).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(ip) if !ip.is_unspecified() && !ip.is_loopback() => Some(ip),
+        _ => None,
     }
 }
 

@@ -95,20 +95,16 @@ impl Pki {
         Ok(key)
     }
 
+    /// The authority's certificate and key, for what signs on the API's behalf.
+    pub fn authority(&self) -> &KeyPairPem {
+        &self.ca
+    }
+
     fn sign(&self, request: &Request<'_>) -> Result<KeyPairPem> {
         let issuer =
             Issuer::from_ca_cert_pem(&self.ca.certificate, KeyPair::from_pem(&self.ca.key)?)
                 .context("the cluster's certificate authority is damaged")?;
-        let mut params = CertificateParams::new(request.dns_names.clone())?;
-        for address in &request.addresses {
-            params.subject_alt_names.push(SanType::IpAddress(*address));
-        }
-        let mut name = DistinguishedName::new();
-        for organization in request.organizations {
-            name.push(DnType::OrganizationName, *organization);
-        }
-        name.push(DnType::CommonName, request.common_name);
-        params.distinguished_name = name;
+        let mut params = names(request)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![if request.server {
             ExtendedKeyUsagePurpose::ServerAuth
@@ -121,6 +117,29 @@ impl Pki {
         let certificate = params.signed_by(&key, &issuer)?;
         Ok(KeyPairPem { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+}
+
+/// A new key, and the request that the certificate for it is signed by; both PEM. The usages are
+/// not in it: the API's request tells them.
+pub fn certificate_request(request: &Request<'_>) -> Result<(String, String)> {
+    let key = KeyPair::generate()?;
+    let csr = names(request)?.serialize_request(&key)?;
+    Ok((csr.pem()?, key.serialize_pem()))
+}
+
+/// Subject and alternative names of a certificate.
+fn names(request: &Request<'_>) -> Result<CertificateParams> {
+    let mut params = CertificateParams::new(request.dns_names.clone())?;
+    for address in &request.addresses {
+        params.subject_alt_names.push(SanType::IpAddress(*address));
+    }
+    let mut name = DistinguishedName::new();
+    for organization in request.organizations {
+        name.push(DnType::OrganizationName, *organization);
+    }
+    name.push(DnType::CommonName, request.common_name);
+    params.distinguished_name = name;
+    Ok(params)
 }
 
 fn new_authority(cluster: &str) -> Result<KeyPairPem> {
@@ -149,13 +168,32 @@ fn set_validity(params: &mut CertificateParams, lifetime: Duration) {
 
 /// Whether the certificate has time left and carries every name that is asked for.
 fn is_good(certificate: &str, key: &str, request: &Request<'_>) -> bool {
+    is_young(certificate) && carries(certificate, key, request)
+}
+
+/// Whether the certificate need not be renewed yet.
+pub fn is_young(certificate: &str) -> bool {
+    seconds_left(certificate).is_some_and(|left| left >= RENEW_BELOW.as_secs() as i64)
+}
+
+/// Whether the certificate still holds.
+pub fn is_valid(certificate: &str) -> bool {
+    seconds_left(certificate).is_some_and(|left| left > 0)
+}
+
+fn seconds_left(certificate: &str) -> Option<i64> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(pem.parse_x509().ok()?.validity().not_after.timestamp() - now.as_secs() as i64)
+}
+
+/// Whether the certificate names what is asked for, and the key can be read.
+pub fn carries(certificate: &str, key: &str, request: &Request<'_>) -> bool {
     let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()) else {
         return false;
     };
     let Ok(parsed) = pem.parse_x509() else { return false };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let left = parsed.validity().not_after.timestamp() - now.as_secs() as i64;
-    if left < RENEW_BELOW.as_secs() as i64 || KeyPair::from_pem(key).is_err() {
+    if KeyPair::from_pem(key).is_err() {
         return false;
     }
     let subject = parsed.subject();

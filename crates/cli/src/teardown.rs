@@ -7,7 +7,7 @@ use timonier_runtime::{Cgroups, EmbeddedRuntime, Runtime, SandboxStatus};
 use tokio::task::JoinSet;
 
 use crate::cluster::{ClusterConfig, Paths};
-use crate::{access, host};
+use crate::{access, host, namespaces};
 
 /// How long containers may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
@@ -15,11 +15,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Stops every container and removes what is on the host by the cluster's names. Needs no server,
 /// and is no error where nothing is there.
 pub fn run(paths: &Paths, config: &ClusterConfig) -> Result<()> {
+    namespaces::enter_kept_network(paths)?;
     access::block_on(async {
         containers(paths, config).await.context("stop the containers")?;
         timonier_network::teardown_all(&host::network(paths, config))
             .await
             .context("remove the network")?;
+        namespaces::release_network(paths)?;
         unmount_below(paths).context("unmount volumes")?;
         let cgroups = Cgroups::detect().context("find cgroups")?;
         cgroups.remove(&host::cgroup(config)).context("remove the cgroups")

@@ -17,6 +17,26 @@ use tokio_rustls::client::TlsStream;
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A connection whose peer is silent for so long is asked for a sign of life.
+const IDLE: Duration = Duration::from_secs(15);
+/// Between two such questions, and how many may go unanswered.
+const INTERVAL: Duration = Duration::from_secs(5);
+const QUESTIONS: u32 = 3;
+/// What is sent must be acknowledged within this.
+const ACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// A watch may be silent for minutes. Where the other machine is gone without a word, the
+/// connection must end nevertheless, so that the watch begins anew.
+fn notice_silence(tcp: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, IDLE)?;
+    sockopt::set_tcp_keepintvl(tcp, INTERVAL)?;
+    sockopt::set_tcp_keepcnt(tcp, QUESTIONS)?;
+    sockopt::set_tcp_user_timeout(tcp, ACKNOWLEDGED.as_millis() as u32)?;
+    Ok(())
+}
+
 /// Connects to `https` addresses.
 #[derive(Clone)]
 pub(crate) struct TlsConnector {
@@ -85,6 +105,7 @@ impl tower_service::Service<Uri> for TlsConnector {
             let connect = async {
                 let tcp = TcpStream::connect((host.as_str(), port)).await?;
                 tcp.set_nodelay(true)?;
+                notice_silence(&tcp)?;
                 tls.connect(name, tcp).await
             };
             let stream = tokio::time::timeout(CONNECT_TIMEOUT, connect)

@@ -23,6 +23,9 @@ use crate::{
 
 /// Largest answer that is read into memory, bytes. A list beyond it must be paged.
 const MAX_ANSWER: usize = 256 << 20;
+/// How long a request may take until its answer begins. Upstream's server ends requests after a
+/// minute.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(65);
 /// Largest single watch event, bytes.
 const MAX_EVENT: usize = 16 << 20;
 
@@ -114,8 +117,10 @@ impl HttpsClient {
             None => Bytes::new(),
         };
         let request = request.body(Full::new(bytes)).map_err(ApiError::internal)?;
-        let response =
-            self.http.request(request).await.map_err(|e| unreachable_server(&self.server, &e))?;
+        let response = tokio::time::timeout(PATIENCE, self.http.request(request))
+            .await
+            .map_err(|e| unreachable_server(&self.server, &e))?
+            .map_err(|e| unreachable_server(&self.server, &e))?;
         if response.status().is_success() {
             return Ok(response);
         }

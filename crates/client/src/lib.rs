@@ -16,9 +16,11 @@ pub mod events;
 
 mod connector;
 mod https;
+mod pin;
 
 pub use api::{
     Client, DeleteOptions, List, ListOptions, PatchType, Preconditions, Propagation, WatchEvent,
     WatchStream, WriteOptions,
 };
 pub use https::{HttpsClient, HttpsConfig, from_status};
+pub use pin::{authority_with_hash, key_hash};

@@ -202,6 +202,7 @@ pub mod resources {
         RUNTIMECLASSES = "node.k8s.io", "v1", "runtimeclasses";
         STORAGECLASSES = "storage.k8s.io", "v1", "storageclasses";
         PODDISRUPTIONBUDGETS = "policy", "v1", "poddisruptionbudgets";
+        CERTIFICATESIGNINGREQUESTS = "certificates.k8s.io", "v1", "certificatesigningrequests";
         CUSTOMRESOURCEDEFINITIONS = "apiextensions.k8s.io", "v1", "customresourcedefinitions";
     }
 }

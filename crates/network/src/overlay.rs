@@ -36,6 +36,12 @@ pub(crate) fn interface(config: &NetworkConfig) -> String {
 }
 
 impl Overlay {
+    /// Whether the interface is there, from before a restart.
+    pub fn exists(config: &NetworkConfig) -> Result<bool> {
+        let mut socket = Socket::route().what(|| "netlink socket".into())?;
+        Ok(route::link_index(&mut socket, &interface(config)).is_ok())
+    }
+
     /// Makes the interface, or takes over the one of before a restart. Pods need an MTU that is
     /// 50 bytes below the one of the network between nodes.
     pub fn open(config: &NetworkConfig, overlay: OverlayConfig) -> Result<Overlay> {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The address belongs to the node itself (`timonier_network` holds it on an interface), so that
-//! pods, pods on the host's network and the node reach the server of their own node.
+//! pods, pods on the host's network and the node reach the server of their own node. Beside it the
+//! node answers at the first address of its pod range, which the endpoints of `kube-dns` name.
 
 mod feed;
 mod forward;
@@ -40,6 +41,8 @@ const TCP_ANSWERS: usize = 128;
 pub struct DnsConfig {
     /// The cluster's DNS address.
     pub address: IpAddr,
+    /// A further address of the node, by which other nodes reach this very server.
+    pub own_address: Option<IpAddr>,
     /// 53; tests take 0 for any.
     pub port: u16,
     /// For example `cluster.local`.
@@ -54,7 +57,14 @@ impl DnsConfig {
     /// The usual settings.
     pub fn new(address: IpAddr, domain: impl Into<String>) -> DnsConfig {
         let resolv_conf = "/etc/resolv.conf".into();
-        DnsConfig { address, port: 53, domain: domain.into(), ttl: 5, resolv_conf }
+        DnsConfig {
+            address,
+            own_address: None,
+            port: 53,
+            domain: domain.into(),
+            ttl: 5,
+            resolv_conf,
+        }
     }
 }
 
@@ -89,6 +99,18 @@ impl Names {
     }
 }
 
+/// Opens the sockets of one address; port 0 becomes the same one for both.
+async fn open(wanted: SocketAddr) -> io::Result<(UdpSocket, TcpListener, SocketAddr)> {
+    let explain = |e: io::Error| {
+        let (address, port) = (wanted.ip(), wanted.port());
+        io::Error::new(e.kind(), format!("cluster DNS on {address} port {port}: {e}"))
+    };
+    let udp = UdpSocket::bind(wanted).await.map_err(explain)?;
+    let address = udp.local_addr().map_err(explain)?;
+    let tcp = TcpListener::bind(address).await.map_err(explain)?;
+    Ok((udp, tcp, address))
+}
+
 /// A server whose sockets are open.
 pub struct DnsServer {
     names: Arc<Names>,
@@ -99,19 +121,17 @@ pub struct DnsServer {
 impl DnsServer {
     /// Opens the sockets. Fails where the address is not the node's or the port is taken.
     pub async fn bind(config: &DnsConfig) -> io::Result<DnsServer> {
-        let explain = |e: io::Error| {
-            let (address, port) = (config.address, config.port);
-            io::Error::new(e.kind(), format!("cluster DNS on {address} port {port}: {e}"))
-        };
-        let wanted = SocketAddr::new(config.address, config.port);
-        let udp = UdpSocket::bind(wanted).await.map_err(explain)?;
-        let address = udp.local_addr().map_err(explain)?;
-        let tcp = TcpListener::bind(address).await.map_err(explain)?;
+        let (udp, tcp, address) = open(SocketAddr::new(config.address, config.port)).await?;
         let names = Arc::new(Names::new(config));
         let forwarder = Forwarder::new(config.resolv_conf.clone(), config.address);
         let mut server = Server::new(Handler::new(names.clone(), forwarder));
         server.register_socket(udp);
         server.register_listener(tcp, TCP_IDLE, TCP_ANSWERS);
+        if let Some(own) = config.own_address {
+            let (udp, tcp, _) = open(SocketAddr::new(own, config.port)).await?;
+            server.register_socket(udp);
+            server.register_listener(tcp, TCP_IDLE, TCP_ANSWERS);
+        }
         Ok(DnsServer { names, server, address })
     }
 

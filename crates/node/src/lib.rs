@@ -50,4 +50,5 @@ pub use config::NodeConfig;
 pub use machine::Machine;
 pub use node::{Node, NodeError};
 pub use pod_table::{ContainerEntry, PodEntry, PodTable, TableError};
+pub use registration::register;
 pub use seams::{Images, Network, NodeEnvironment};

@@ -1,5 +1,6 @@
 //! The node in the API: registered, kept alive by a lease, its status kept up to date.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use timonier_object::{Value, value};
 use timonier_pod::Event;
 use tokio::sync::Notify;
 
+use crate::config::NodeConfig;
 use crate::machine::{Machine, pressure};
 use crate::node_object::{Facts, node, same, status};
 use crate::shared::Shared;
@@ -22,6 +24,19 @@ const RETRY: Duration = Duration::from_millis(500);
 
 fn options() -> WriteOptions {
     WriteOptions { field_manager: "kubelet".into(), ..WriteOptions::default() }
+}
+
+/// Registers a node that does not run yet, so that it can be given its pod range. The pair tells
+/// the Node, and whether it was made by this call.
+pub async fn register(client: &dyn Client, name: &str) -> Result<(Arc<Value>, bool), ApiError> {
+    let wanted = node(&NodeConfig::new(name, "/"), &Machine::read(Path::new("/")));
+    match client.create(&resources::NODES, "", "", "", wanted, &options()).await {
+        Ok(node) => Ok((node, true)),
+        Err(error) if error.is_already_exists() => {
+            Ok((client.get(&resources::NODES, "", name).await?, false))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What the API says of this node.

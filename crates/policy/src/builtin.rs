@@ -5,7 +5,8 @@ use alloc::string::String;
 use crate::{Attributes, Authorizer, Decision, groups};
 
 /// Allows `system:masters` and our own components everything, everybody the health, version and
-/// discovery paths, and authenticated users the questions about themselves. It has no opinion on
+/// discovery paths, nodes that join a certificate request, and authenticated users the questions
+/// about themselves. It has no opinion on
 /// the rest, which is refused where no other authorizer allows it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Builtin;
@@ -16,6 +17,9 @@ impl Authorizer for Builtin {
             return Decision::Allow(String::new());
         }
         if !a.is_resource && a.verb_reads() && is_public(a.path) {
+            return Decision::Allow(String::new());
+        }
+        if a.user.in_group(groups::BOOTSTRAPPERS) && asks_for_a_certificate(a) {
             return Decision::Allow(String::new());
         }
         if a.user.in_group(groups::AUTHENTICATED) && asks_about_itself(a) {
@@ -47,6 +51,14 @@ fn is_public(path: &str) -> bool {
     ["/healthz", "/livez", "/readyz", "/version", "/api", "/apis", "/openapi"]
         .into_iter()
         .any(under)
+}
+
+/// Upstream's role `system:node-bootstrapper`.
+fn asks_for_a_certificate(a: &Attributes<'_>) -> bool {
+    a.is_resource
+        && (a.group, a.resource, a.subresource)
+            == ("certificates.k8s.io", "certificatesigningrequests", "")
+        && matches!(a.verb, "create" | "get" | "list" | "watch")
 }
 
 /// Upstream's role `system:basic-user`.
@@ -100,6 +112,12 @@ mod tests {
             }
             assert!(!allowed(user, "get", "/apisx", "", ""));
         }
+        let joining = User::authenticated("system:bootstrap:a", [groups::BOOTSTRAPPERS.into()]);
+        let (certificates, csr) = ("certificates.k8s.io", "certificatesigningrequests");
+        assert!(allowed(&joining, "create", "", certificates, csr));
+        assert!(!allowed(&joining, "update", "", certificates, csr));
+        assert!(!allowed(&joining, "get", "", "", "secrets"));
+        assert!(!allowed(&account, "create", "", certificates, csr));
         let group = "authentication.k8s.io";
         assert!(allowed(&account, "create", "", group, "selfsubjectreviews"));
         assert!(!allowed(&nobody, "create", "", group, "selfsubjectreviews"));

@@ -16,6 +16,8 @@ pub mod groups {
     pub const UNAUTHENTICATED: &str = "system:unauthenticated";
     /// The kubelets.
     pub const NODES: &str = "system:nodes";
+    /// Whoever holds a bootstrap token: nodes that join.
+    pub const BOOTSTRAPPERS: &str = "system:bootstrappers";
     /// All service accounts.
     pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 }

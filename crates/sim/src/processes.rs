@@ -78,7 +78,10 @@ fn start_controllers(ground: Ground, seed: u64) -> AbortHandle {
             client,
             caches,
             env: ground.env,
-            reconcilers: timonier_controllers::all(Settings { root_ca: "CA".into() }),
+            reconcilers: timonier_controllers::all(Settings {
+                root_ca: "CA".into(),
+                ..Settings::default()
+            }),
             config: Config { seed, ..Config::default() },
             field_manager: "kube-controller-manager".into(),
         })

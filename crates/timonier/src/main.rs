@@ -3,7 +3,10 @@
 //! Containers and shims are this same program, started again with hidden arguments; that is why
 //! the runtime looks at the arguments first, while there is a single thread.
 
+mod agent;
 mod environment;
+mod logging;
+mod node;
 mod server;
 
 use std::process::ExitCode;
@@ -32,9 +35,8 @@ fn run(what: Command) -> anyhow::Result<()> {
         Command::Status(args) => command::status::run(&args),
         Command::Reset(args) => command::reset::run(&args),
         Command::Server(args) => server::run(&args),
-        Command::Agent(_) => anyhow::bail!(
-            "joining another machine's cluster is not there yet; `timonier up` runs a cluster of one node"
-        ),
+        Command::Agent(args) => agent::run(&args),
+        Command::Token(args) => command::token::run(&args),
         Command::Example(args) => command::example::run(&args),
         Command::Build(args) => command::build::run(&args),
         Command::Images(args) => command::images::run(&args),

@@ -1,5 +1,6 @@
 //! Who makes a request: client certificate, bearer token, or nobody.
 
+pub mod bootstrap_token;
 pub mod impersonate;
 pub mod token;
 pub mod x509;
@@ -22,14 +23,33 @@ pub fn authenticate(
         return Ok(user.clone());
     }
     match bearer_token(headers) {
-        Some(token) => {
-            token::authenticate(server, token, &[]).map(|verified| verified.user).map_err(|why| {
-                tracing::debug!(why, "bearer token refused");
-                ApiError::unauthorized()
-            })
-        }
+        Some(token) => verify(server, token, &[]).map(|verified| verified.user).map_err(|why| {
+            tracing::debug!(why, "bearer token refused");
+            ApiError::unauthorized()
+        }),
         None => Ok(User::anonymous()),
     }
+}
+
+/// Finds the user behind a bearer token of any kind. Without `audiences` the API server's own
+/// count. The error says what is wrong, for the log.
+pub fn verify(
+    server: &ApiServer,
+    token: &str,
+    audiences: &[String],
+) -> Result<token::Verified, String> {
+    let Some((id, secret)) = bootstrap_token::parse(token) else {
+        return token::authenticate(server, token, audiences);
+    };
+    // Such a token is for nobody in particular, which means for the API server.
+    let own = &server.config.audiences;
+    let wanted = if audiences.is_empty() { own } else { audiences };
+    let audiences: Vec<String> = wanted.iter().filter(|a| own.contains(a)).cloned().collect();
+    if audiences.is_empty() {
+        return Err(format!("the token is not for the audiences {wanted:?}"));
+    }
+    let user = bootstrap_token::authenticate(server, id, secret)?;
+    Ok(token::Verified { user, audiences })
 }
 
 /// The token of `Authorization: Bearer …`, or of the WebSocket protocol that browsers use.

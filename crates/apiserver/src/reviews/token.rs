@@ -4,7 +4,7 @@ use timonier_meta::ApiError;
 use timonier_object::{Value, value};
 
 use super::self_subject::user_info;
-use crate::auth::token;
+use crate::auth;
 use crate::call::Call;
 
 /// Checks the token of the review.
@@ -15,7 +15,7 @@ pub fn answer(call: &Call<'_>, mut review: Value) -> Result<Value, ApiError> {
     }
     let audiences: Vec<String> =
         review.at("spec.audiences").items().iter().map(|a| a.str().to_string()).collect();
-    let status = match token::authenticate(call.server, &text, &audiences) {
+    let status = match auth::verify(call.server, &text, &audiences) {
         Ok(verified) => {
             let list: Vec<Value> = verified.audiences.iter().map(Value::from).collect();
             value!({ "authenticated": true, "user": (user_info(&verified.user)), "audiences": (list) })

@@ -14,7 +14,7 @@ pub fn run(args: &ClusterArgs) -> Result<()> {
         return Ok(());
     };
     stop(&paths, &config)?;
-    println!("the cluster {} is down; its data stays in {}", config.name, paths.data.display());
+    println!("{} is down; its data stays in {}", config.title(), paths.data.display());
     Ok(())
 }
 
@@ -24,7 +24,7 @@ pub fn stop(paths: &Paths, config: &ClusterConfig) -> Result<()> {
         running.stop(&paths.lock())?;
     }
     teardown::run(paths, config)?;
-    if let Some(user) = kubeconfig::user_path() {
+    if let Some(user) = kubeconfig::user_path().filter(|_| config.joined.is_none()) {
         kubeconfig::remove(&user, &config.name)?;
     }
     Ok(())

@@ -8,4 +8,5 @@ pub mod images;
 pub mod pull;
 pub mod reset;
 pub mod status;
+pub mod token;
 pub mod up;

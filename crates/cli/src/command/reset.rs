@@ -17,6 +17,6 @@ pub fn run(args: &ClusterArgs) -> Result<()> {
     };
     down::stop(&paths, &config)?;
     fs::remove_dir_all(&paths.data).with_context(|| format!("delete {}", paths.data.display()))?;
-    println!("the cluster {} and its data are gone", config.name);
+    println!("{} and its data are gone", config.title());
     Ok(())
 }

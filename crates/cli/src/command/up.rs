@@ -12,7 +12,7 @@ use http::Method;
 use crate::args::UpArgs;
 use crate::cluster::{ClusterConfig, Paths};
 use crate::lock::Running;
-use crate::{access, kubeconfig, lock, preflight, progress};
+use crate::{access, kubeconfig, lock, namespaces, preflight, progress};
 
 /// How long a server that holds the lock may take to answer or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,9 +21,10 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts the cluster unless it runs, and returns once its node is Ready and its DNS answers.
 pub fn run(args: &UpArgs) -> Result<()> {
-    preflight::check()?;
     let started = Instant::now();
     let paths = args.cluster.paths();
+    namespaces::settle(&paths, None)?;
+    preflight::check()?;
     let config = ClusterConfig::load_or_create(&paths, args.cluster.name.as_deref(), args.port)?;
     let mut out = std::io::stdout();
     if let Some(running) = answering(&paths, &config)? {

@@ -41,6 +41,7 @@ pub fn world(objects: impl IntoIterator<Item = Value>) -> World {
         (r::LEASES, "Lease", true),
         (r::PODDISRUPTIONBUDGETS, "PodDisruptionBudget", true),
         (r::RESOURCEQUOTAS, "ResourceQuota", true),
+        (r::CERTIFICATESIGNINGREQUESTS, "CertificateSigningRequest", false),
     ] {
         let name = resource.group_resource();
         world.register(ResourceInfo { resource, kind: kind.into(), namespaced });

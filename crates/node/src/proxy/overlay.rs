@@ -15,30 +15,53 @@ use super::observe;
 
 /// How often the ways are compared with what they should be.
 const LOOK: Duration = Duration::from_secs(60);
-/// The pause after a change that failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a change that failed: the kernel may lack vxlan, or the port be another's.
+const PAUSE: Duration = Duration::from_secs(5);
 
-/// Makes the overlay and follows the nodes until `stop`. What was made stays. Fails where the
-/// kernel does not give the interface, for example without vxlan or where the port is taken.
+/// Follows the nodes until `stop`. The overlay is made when there is another node, so that a
+/// cluster of one needs neither vxlan nor its port. What was made stays.
 pub async fn run_overlay(
     caches: Arc<Caches>,
     config: NetworkConfig,
     overlay: OverlayConfig,
     stop: CancellationToken,
-) -> timonier_network::Result<()> {
-    let overlay = Overlay::open(&config, overlay)?;
+) {
+    let way = Way { config, overlay, open: None };
     tokio::select! {
-        () = follow(&caches, overlay) => {}
+        () = follow(&caches, way) => {}
         () = stop.cancelled() => {}
     }
-    Ok(())
 }
 
-async fn follow(caches: &Arc<Caches>, overlay: Overlay) {
+/// The overlay, or what it will be made from.
+struct Way {
+    config: NetworkConfig,
+    overlay: OverlayConfig,
+    open: Option<Overlay>,
+}
+
+impl Way {
+    fn set(&mut self, peers: &BTreeMap<SmolStr, Peer>) -> timonier_network::Result<()> {
+        let own = self.config.node_pod_cidr;
+        let alone = peers.values().all(|p| p.pod_cidr == own);
+        if self.open.is_none() && alone && !Overlay::exists(&self.config)? {
+            return Ok(());
+        }
+        if self.open.is_none() {
+            self.open = Some(Overlay::open(&self.config, self.overlay)?);
+        }
+        match &mut self.open {
+            Some(overlay) => overlay.set_peers(peers.values()),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn follow(caches: &Arc<Caches>, way: Way) {
     observe(caches, &[NODES]);
     let mut notices = caches.subscribe();
     let mut known: Option<BTreeMap<SmolStr, Peer>> = None;
-    let mut overlay = Some(overlay);
+    let mut way = Some(way);
     loop {
         let peers = {
             let world = caches.world();
@@ -53,7 +76,7 @@ async fn follow(caches: &Arc<Caches>, overlay: Overlay) {
             })
         };
         if peers.is_some() && peers != known {
-            known = match set(&mut overlay, peers.clone().unwrap_or_default()).await {
+            known = match set(&mut way, peers.clone().unwrap_or_default()).await {
                 Ok(()) => peers,
                 Err(error) => {
                     tracing::warn!(%error, "cannot change the overlay; trying again");
@@ -89,17 +112,21 @@ async fn follow(caches: &Arc<Caches>, overlay: Overlay) {
 }
 
 async fn set(
-    overlay: &mut Option<Overlay>,
+    way: &mut Option<Way>,
     peers: BTreeMap<SmolStr, Peer>,
 ) -> timonier_network::Result<()> {
-    let mut own = overlay.take().expect("the overlay is put back after every change");
+    let mut own = way.take().expect("the way is put back after every change");
     let work = tokio::task::spawn_blocking(move || {
-        let done = own.set_peers(peers.values());
+        let done = own.set(&peers);
+        if done.is_err() {
+            // Opened anew, it sees the world as it is.
+            own.open = None;
+        }
         (own, done)
     });
     match work.await {
         Ok((own, done)) => {
-            *overlay = Some(own);
+            *way = Some(own);
             done
         }
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -11,6 +11,8 @@ use timonier_cli::pki::{KeyPairPem, Pki, Request};
 pub struct Certificates {
     /// The authority, PEM.
     pub ca: String,
+    /// The authority with its key: it signs what nodes ask for.
+    pub authority: KeyPairPem,
     /// The API server's serving side.
     pub apiserver: KeyPairPem,
     /// The API server as a client of kubelets.
@@ -41,6 +43,7 @@ impl Certificates {
         };
         Ok(Certificates {
             ca: pki.ca().to_owned(),
+            authority: pki.authority().clone(),
             apiserver: pki.ensure(&Request {
                 file: "apiserver",
                 common_name: "kube-apiserver",

@@ -51,7 +51,9 @@ pub async fn start(
         .await
         .with_context(|| format!("the API server's port {} cannot be used", config.api_port))?;
     let tls = ServingTls {
-        certificate_pem: certificates.apiserver.certificate.clone().into_bytes(),
+        // With the authority behind it: nodes that join know that by its hash.
+        certificate_pem: format!("{}{}", certificates.apiserver.certificate, certificates.ca)
+            .into_bytes(),
         key_pem: certificates.apiserver.key.clone().into_bytes(),
         client_ca_pem: certificates.ca.clone().into_bytes(),
     };
@@ -65,7 +67,8 @@ pub async fn start(
     });
     let admin =
         api.client(User::authenticated("system:admin", [SmolStr::new_static("system:masters")]));
-    let caches = controllers::start(&mut tasks, &api, &certificates.ca, env);
+    let settings = controllers::settings(config, certificates)?;
+    let caches = controllers::start(&mut tasks, &api, settings, env);
     let maintained = store.clone();
     tasks.spawn(async move { maintained.run_maintenance().await });
     Ok(ControlPlane { api, admin, caches, store, tasks, failure })

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use anyhow::Result;
 use timonier_apiserver::ApiServer;
+use timonier_cli::cluster::ClusterConfig;
 use timonier_client::cache::{Caches, follow_definitions};
 use timonier_client::driver::{self, Setup, schedule};
 use timonier_controllers::{self as controllers, Settings};
@@ -11,14 +13,29 @@ use timonier_policy::User;
 use timonier_reconcile::ResourceInfo;
 use tokio::task::JoinSet;
 
+use super::certificates::Certificates;
+use super::certifier::Authority;
+
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+
+/// What the controllers of this cluster have to be told.
+pub fn settings(config: &ClusterConfig, certificates: &Certificates) -> Result<Settings> {
+    Ok(Settings {
+        root_ca: certificates.ca.clone(),
+        certifier: Some(Arc::new(Authority::new(&certificates.authority)?)),
+        pod_range: config.pod_cidr.to_string(),
+        reserved_pod_ranges: vec![config.node_pod_cidr.to_string()],
+        service_range: config.service_cidr.to_string(),
+        dns_address: config.dns_ip().to_string(),
+    })
+}
 
 /// Starts the controllers and the scheduler. They observe every resource that can be listed,
 /// because the garbage collector and namespaces care about all of them.
 pub fn start(
     tasks: &mut JoinSet<()>,
     api: &Arc<ApiServer>,
-    ca: &str,
+    settings: Settings,
     env: Arc<dyn Environment>,
 ) -> Arc<Caches> {
     let client = api.client(User::authenticated("system:kube-controller-manager", []));
@@ -36,7 +53,7 @@ pub fn start(
         client,
         caches: caches.clone(),
         env: env.clone(),
-        reconcilers: controllers::all(Settings { root_ca: ca.to_owned() }),
+        reconcilers: controllers::all(settings),
         config: timonier_reconcile::Config::default(),
         field_manager: CONTROLLER_MANAGER.into(),
     };

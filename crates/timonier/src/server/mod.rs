@@ -5,10 +5,10 @@
 //! ```
 
 mod certificates;
+mod certifier;
 mod control_plane;
 mod controllers;
-mod kubelet_server;
-mod node;
+pub mod joining;
 mod readiness;
 
 use std::sync::Arc;
@@ -18,12 +18,16 @@ use anyhow::{Context, Result};
 use timonier_cli::args::ServerArgs;
 use timonier_cli::cluster::{ClusterConfig, Paths};
 use timonier_cli::progress::Reporter;
-use timonier_cli::{files, kubeconfig, lock, preflight};
-use timonier_meta::Environment;
+use timonier_cli::{files, kubeconfig, lock, namespaces, preflight};
+use timonier_meta::{Environment, SmolStr};
+use timonier_node::server::ServerTls;
+use timonier_policy::User;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment::System;
+use crate::{logging, node};
 use certificates::Certificates;
+use control_plane::ControlPlane;
 
 /// How long open requests may take to end when the server stops.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -34,7 +38,7 @@ pub fn run(args: &ServerArgs) -> Result<()> {
         // The terminal's signals are for `up`, not for the cluster.
         let _ = nix::unistd::setsid();
     }
-    start_logging();
+    logging::start();
     let reporter = Reporter { enabled: args.background };
     compose(args, reporter).inspect_err(|error| {
         tracing::error!("{error:#}");
@@ -42,21 +46,13 @@ pub fn run(args: &ServerArgs) -> Result<()> {
     })
 }
 
-fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TIMONIER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,hickory_server=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
-}
-
 fn compose(args: &ServerArgs, reporter: Reporter) -> Result<()> {
-    preflight::check()?;
     let paths = args.up.cluster.paths();
+    namespaces::settle(&paths, None)?;
+    preflight::check()?;
     files::create_private_dir(&paths.data)?;
     let _lock = lock::take(&paths.lock())?;
+    namespaces::keep_network(&paths)?;
     let config =
         ClusterConfig::load_or_create(&paths, args.up.cluster.name.as_deref(), args.up.port)?;
     let certificates = Certificates::ensure(&paths, &config)?;
@@ -81,7 +77,8 @@ async fn serve(
     let plane = control_plane::start(paths, config, certificates, env.clone()).await?;
     certificates.write_kubeconfigs(paths, config)?;
     reporter.step(&format!("the API server answers on {}", config.server_url()));
-    let node = node::start(paths, config, certificates, &plane, env).await?;
+    joining::publish(&*plane.admin, config, &certificates.ca).await?;
+    let node = node::start(node_setup(paths, config, certificates, &plane, env)).await?;
     reporter.step("the node has started");
     let admin = plane.admin.clone();
     let ready = readiness::wait(&*admin, config, reporter);
@@ -107,6 +104,33 @@ async fn serve(
         reporter.failed("the server was asked to stop");
     }
     Ok(())
+}
+
+/// The node beside the control plane.
+fn node_setup<'a>(
+    paths: &'a Paths,
+    config: &'a ClusterConfig,
+    certificates: &Certificates,
+    plane: &ControlPlane,
+    env: Arc<dyn Environment>,
+) -> node::Setup<'a> {
+    let name = format!("system:node:{}", config.node_name);
+    let itself = User::authenticated(name, [SmolStr::new_static("system:nodes")]);
+    node::Setup {
+        paths,
+        config,
+        client: plane.api.client(itself),
+        caches: plane.caches.clone(),
+        tls: ServerTls {
+            certificate_pem: certificates.kubelet.certificate.clone().into_bytes(),
+            key_pem: certificates.kubelet.key.clone().into_bytes(),
+            client_ca_pem: certificates.ca.clone().into_bytes(),
+        },
+        labels: vec![("node-role.kubernetes.io/control-plane".to_owned(), String::new())],
+        pod_cidr: config.node_pod_cidr.to_string(),
+        overlay_id: joining::overlay_id(&certificates.ca),
+        env,
+    }
 }
 
 /// Ends the process some seconds from now, whatever still hangs. Nothing acknowledged is lost: a

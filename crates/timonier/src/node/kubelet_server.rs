@@ -13,30 +13,29 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::certificates::Certificates;
+/// What the server gives access to.
+pub struct Served {
+    pub runtime: Arc<dyn Runtime>,
+    pub pods: PodTable,
+    pub env: Arc<dyn Environment>,
+}
 
 /// Opens the port and serves until `stop`.
 pub async fn start(
     tasks: &mut JoinSet<()>,
     config: &ClusterConfig,
-    certificates: &Certificates,
-    runtime: Arc<dyn Runtime>,
-    pods: PodTable,
-    env: Arc<dyn Environment>,
+    tls: ServerTls,
+    served: Served,
     stop: CancellationToken,
 ) -> Result<()> {
     let port = config.kubelet_port;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
         .await
         .with_context(|| format!("the kubelet's port {port} cannot be used"))?;
-    let tls = ServerTls {
-        certificate_pem: certificates.kubelet.certificate.clone().into_bytes(),
-        key_pem: certificates.kubelet.key.clone().into_bytes(),
-        client_ca_pem: certificates.ca.clone().into_bytes(),
-    };
-    let server =
-        NodeServer::new(ServerConfig::new(&config.node_name, tls), Arc::new(pods), runtime, env)
-            .context("the kubelet's certificate")?;
+    let server_config = ServerConfig::new(&config.node_name, tls);
+    let Served { runtime, pods, env } = served;
+    let server = NodeServer::new(server_config, Arc::new(pods), runtime, env)
+        .context("the kubelet's certificate")?;
     tasks.spawn(async move {
         tokio::select! {
             () = server.serve(listener) => {}
