@@ -1,4 +1,4 @@
-//! The commands' own way to the API server: the administrator's certificate.
+//! The commands' own way to the API server: the administrator's certificate, or the node's.
 
 use std::fs;
 use std::future::Future;
@@ -10,6 +10,15 @@ use crate::cluster::{ClusterConfig, Paths};
 
 /// A client with the administrator's certificate from the data directory.
 pub fn admin(paths: &Paths, config: &ClusterConfig) -> Result<HttpsClient> {
+    with_certificate(paths, config, "admin")
+}
+
+/// A client with the certificate of the node that joined, from its data directory.
+pub fn node(paths: &Paths, config: &ClusterConfig) -> Result<HttpsClient> {
+    with_certificate(paths, config, "client")
+}
+
+fn with_certificate(paths: &Paths, config: &ClusterConfig, name: &str) -> Result<HttpsClient> {
     let read = |file: &str| {
         let path = paths.pki().join(file);
         fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
@@ -17,7 +26,7 @@ pub fn admin(paths: &Paths, config: &ClusterConfig) -> Result<HttpsClient> {
     let https = HttpsConfig {
         server: config.server_url(),
         ca: read("ca.crt")?,
-        client: Some((read("admin.crt")?, read("admin.key")?)),
+        client: Some((read(&format!("{name}.crt"))?, read(&format!("{name}.key"))?)),
         token: None,
     };
     Ok(HttpsClient::new(&https)?)

@@ -2,6 +2,7 @@
 
 pub mod images;
 mod kubectl;
+mod nodes;
 mod pods;
 mod services;
 mod survival;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         pods: logs_exec_and_attach, probes_and_restarts, volumes_and_environment, init_containers_run_in_order, security;
         workloads: rolling_update_and_undo, jobs_complete, daemonsets_cover_nodes, deletion_cascades;
         services: nginx_behind_a_service, dns_names_resolve, port_forward_reaches_a_pod;
+        nodes: pods_reach_across_nodes, agent_killed, a_lost_node_is_given_up;
         survival: killed_containers_restart, up_is_idempotent, server_killed;
     }
 }
