@@ -6,11 +6,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use timonier_client::Client;
 use timonier_meta::{Environment, GroupVersionResource};
 use timonier_object::Value;
+use timonier_policy::conditions::MatchConditions;
+use timonier_policy::validating::Policy;
 use timonier_policy::{Authorizer, Builtin, User};
 use timonier_schema::Catalogue;
 use timonier_store::Store;
 use tokio::sync::watch;
 
+use crate::admission::policies::cache::Cache;
 use crate::auth::token::TokenKey;
 use crate::bootstrap;
 use crate::client::InProcess;
@@ -31,6 +34,8 @@ pub struct ApiServer {
     pub(crate) token_key: TokenKey,
     pub(crate) authorizer: Box<dyn Authorizer>,
     pub(crate) objects: Objects,
+    pub(crate) policies: Cache<Policy>,
+    pub(crate) conditions: Cache<MatchConditions>,
     pub(crate) network: Network,
     pub(crate) kubelets: Option<KubeletDialer>,
     pub(crate) metrics: Metrics,
@@ -90,6 +95,8 @@ impl ApiServer {
             env,
             authorizer: Box::new(Builtin),
             objects: Objects::default(),
+            policies: Cache::default(),
+            conditions: Cache::default(),
             metrics: Metrics::default(),
             stop: watch::Sender::new(false),
             rows_changed: watch::Sender::new(0),

@@ -42,9 +42,9 @@ impl Program {
         &self.output
     }
 
-    /// Whether evaluations can only give a value of that type; dyn may be anything.
+    /// Whether every value that evaluations give is of that type. Of dyn nobody knows.
     pub fn gives(&self, ty: &Type) -> bool {
-        self.output == *ty || self.output == Type::Dyn
+        self.output == *ty
     }
 
     /// Whether the expression names a variable anywhere.

@@ -88,6 +88,17 @@ impl ObjectType {
         ObjectType { name: name.into(), fields }
     }
 
+    /// A type with fields whose names are the same in expressions and in objects.
+    pub fn with_names(
+        name: impl Into<SmolStr>,
+        fields: impl IntoIterator<Item = (SmolStr, Type)>,
+    ) -> Self {
+        let field = |(key, ty): (SmolStr, Type)| Field { name: key.clone(), key, ty };
+        let mut fields: Vec<Field> = fields.into_iter().map(field).collect();
+        fields.sort_by(|a, b| a.name.cmp(&b.name));
+        ObjectType { name: name.into(), fields }
+    }
+
     /// The field of that name in expressions.
     pub fn field(&self, name: &str) -> Option<&Field> {
         let index = self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok()?;

@@ -3,6 +3,7 @@
 //! ```text
 //! User + verb + resource (Attributes) ──► Authorizer ──► Decision ──► forbidden() (403)
 //! object + LimitRange ──► limits ──► filled in, or why not
+//! request + ValidatingAdmissionPolicy ──► validating ──► what it denies and why
 //! object + ResourceQuota ──► quota ──► what is used then, or why not
 //! ```
 //!
@@ -14,9 +15,11 @@ extern crate alloc;
 
 mod attributes;
 mod builtin;
+pub mod conditions;
 pub mod limits;
 pub mod quota;
 mod user;
+pub mod validating;
 pub mod webhooks;
 
 pub use attributes::{Attributes, Authorizer, Decision, forbidden};

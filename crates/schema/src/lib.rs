@@ -22,6 +22,7 @@ pub mod crd;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;
+pub mod expressions;
 mod node;
 pub mod openapi;
 pub mod protobuf;

@@ -28,9 +28,9 @@ pub const RULES: &[Rule] = &[
     rule("meta", Role::Decides, &[]),
     rule("object", Role::Decides, &["meta"]),
     rule("cel", Role::Decides, &["meta", "object"]),
-    rule("schema", Role::Decides, &["meta", "object"]),
+    rule("schema", Role::Decides, &["meta", "object", "cel"]),
     rule("patch", Role::Decides, &["meta", "object", "schema"]),
-    rule("policy", Role::Decides, &["meta", "object", "schema"]),
+    rule("policy", Role::Decides, &["meta", "object", "cel", "schema"]),
     rule("reconcile", Role::Decides, &["meta", "object"]),
     // What an object uses of a quota is one function for the admission and the controller.
     rule("controllers", Role::Decides, &["meta", "object", "reconcile", "policy"]),
@@ -42,7 +42,7 @@ pub const RULES: &[Rule] = &[
     rule(
         "apiserver",
         Role::Acts,
-        &["meta", "object", "schema", "patch", "policy", "store", "trust", "client"],
+        &["meta", "object", "cel", "schema", "patch", "policy", "store", "trust", "client"],
     ),
     rule("trust", Role::Acts, &[]),
     rule("oci", Role::Acts, &["meta", "trust"]),

@@ -7,6 +7,7 @@ mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_taints;
+pub mod policies;
 mod priority;
 pub mod resource_quota;
 mod runtime_class;

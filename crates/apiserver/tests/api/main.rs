@@ -18,6 +18,7 @@ mod list;
 mod namespaces;
 mod patch;
 mod pods;
+mod policies;
 mod proxy;
 mod quotas;
 mod races;

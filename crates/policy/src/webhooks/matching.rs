@@ -8,8 +8,10 @@ use timonier_schema::ResourceRow;
 /// One webhook of a configuration.
 #[derive(Clone, Copy)]
 pub struct Hook<'a> {
-    /// The ValidatingWebhookConfiguration's or MutatingWebhookConfiguration's name.
-    pub configuration: &'a str,
+    /// The ValidatingWebhookConfiguration or MutatingWebhookConfiguration.
+    pub configuration: &'a Value,
+    /// The hook's place in it.
+    pub index: usize,
     /// The element of `webhooks`.
     pub value: &'a Value,
 }
@@ -32,12 +34,8 @@ pub struct Asked<'a> {
 
 /// The hooks of a configuration, in order.
 pub fn hooks(configuration: &Value) -> impl Iterator<Item = Hook<'_>> {
-    let name = configuration.name();
-    configuration
-        .at("webhooks")
-        .items()
-        .iter()
-        .map(move |value| Hook { configuration: name, value })
+    let hooks = configuration.at("webhooks").items().iter().enumerate();
+    hooks.map(move |(index, value)| Hook { configuration, index, value })
 }
 
 impl<'a> Hook<'a> {
@@ -92,8 +90,8 @@ impl<'a> Hook<'a> {
     }
 }
 
-/// Hooks must not be able to lock out the repair of hooks.
-fn is_exempt(asked: &Asked<'_>) -> bool {
+/// Whether no hook and no policy is asked: they must not be able to lock out their own repair.
+pub fn is_exempt(asked: &Asked<'_>) -> bool {
     asked.rows.first().is_some_and(|row| {
         row.gvr.group == "admissionregistration.k8s.io"
             && matches!(
@@ -182,7 +180,7 @@ mod tests {
     }
 
     fn wants(hook: &Value, asked: &Asked<'_>) -> bool {
-        Hook { configuration: "c", value: hook }.wants(asked).unwrap().is_some()
+        Hook { configuration: hook, index: 0, value: hook }.wants(asked).unwrap().is_some()
     }
 
     fn rule(resource: &str, operation: &str) -> Value {

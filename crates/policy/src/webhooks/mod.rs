@@ -3,5 +3,5 @@
 mod matching;
 mod review;
 
-pub use matching::{Asked, Hook, hooks, rule_matches, selectors_match};
+pub use matching::{Asked, Hook, hooks, is_exempt, rule_matches, selectors_match};
 pub use review::{Answer, Review};

@@ -22,6 +22,7 @@ mod events;
 mod networking;
 mod node;
 mod pod;
+mod policies;
 mod quota;
 mod rbac;
 mod service;
@@ -139,6 +140,10 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
         }
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => {
             webhooks::configuration(e, new, true);
+        }
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => policies::policy(e, new),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
+            policies::binding(e, new);
         }
         ("", "Event") => events::event(e, new, old, false),
         ("events.k8s.io", "Event") => events::event(e, new, old, true),

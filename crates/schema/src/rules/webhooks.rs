@@ -1,5 +1,4 @@
-//! Configurations of admission webhooks. The expressions of match conditions are compiled where
-//! they are evaluated.
+//! Configurations of admission webhooks.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -9,6 +8,7 @@ use timonier_object::Value;
 
 use super::at::{At, Errors};
 use super::common::{check, label_selector};
+use super::policies;
 
 /// Checks a ValidatingWebhookConfiguration or a MutatingWebhookConfiguration.
 pub fn configuration(e: &mut Errors, new: &Value, mutating: bool) {
@@ -26,8 +26,7 @@ pub fn configuration(e: &mut Errors, new: &Value, mutating: bool) {
 fn webhook(e: &mut Errors, hook: &At<'_>, mutating: bool) {
     qualified_name(e, &hook.get("name"));
     for rule in hook.get("rules").items() {
-        operations(e, &rule.get("operations"));
-        self::rule(e, &rule);
+        rule_with_operations(e, &rule);
     }
     for (field, values) in [
         ("failurePolicy", &["Fail", "Ignore"]),
@@ -45,10 +44,7 @@ fn webhook(e: &mut Errors, hook: &At<'_>, mutating: bool) {
     if timeout.is_set() && !(1..=30).contains(&timeout.int()) {
         timeout.bad_int(e, "the timeout value must be between 1 and 30 seconds");
     }
-    let conditions = hook.get("matchConditions");
-    if !conditions.is_empty() {
-        conditions.forbidden(e, "expressions are not evaluated by this server yet");
-    }
+    policies::conditions(e, &hook.get("matchConditions"), false);
     label_selector(e, &hook.get("namespaceSelector"));
     label_selector(e, &hook.get("objectSelector"));
     let again = hook.get("reinvocationPolicy");
@@ -88,6 +84,12 @@ fn review_versions(e: &mut Errors, at: &At<'_>) {
     if !known {
         at.invalid(e, "must include at least one of v1, v1beta1");
     }
+}
+
+/// Checks a RuleWithOperations.
+pub fn rule_with_operations(e: &mut Errors, at: &At<'_>) {
+    operations(e, &at.get("operations"));
+    rule(e, at);
 }
 
 fn operations(e: &mut Errors, at: &At<'_>) {

@@ -6,10 +6,12 @@ use std::time::Duration;
 use timonier_meta::gvk::resources;
 use timonier_meta::{ApiError, GroupVersionKind, GroupVersionResource};
 use timonier_object::{Value, value};
+use timonier_policy::conditions::MatchConditions;
 use timonier_policy::webhooks::{Answer, Asked, Hook, Review};
 use timonier_schema::{ResourceRow, convert};
 
 use crate::admission::Request;
+use crate::admission::policies::Told;
 use crate::call::Call;
 use crate::outgoing::Target;
 use crate::reviews::self_subject::user_info;
@@ -39,6 +41,51 @@ impl<'a> About<'a> {
             },
             dry_run: request.dry_run,
         }
+    }
+
+    /// The question about a request to the version `row`, without the objects.
+    pub fn review<'r>(
+        &'r self,
+        row: &'r ResourceRow,
+        version: &'r str,
+        uid: &'r str,
+        name: &'r str,
+    ) -> Review<'r> {
+        let gvr = &self.call.row.gvr;
+        Review {
+            version,
+            uid,
+            operation: self.operation,
+            subresource: self.subresource,
+            kind: if *self.kind == self.call.row.gvk { &row.gvk } else { self.kind },
+            resource: &row.gvr,
+            request_kind: self.kind,
+            request_resource: gvr,
+            name,
+            namespace: match gvr.resource.as_str() {
+                "namespaces" if gvr.group.is_empty() => name,
+                _ => self.call.namespace(),
+            },
+            user: user_info(self.call.user),
+            object: Value::Null,
+            old: Value::Null,
+            dry_run: self.dry_run,
+            options: self.options(),
+        }
+    }
+
+    fn options(&self) -> Value {
+        let kind = match self.operation {
+            "CREATE" => "CreateOptions",
+            "UPDATE" => "UpdateOptions",
+            "DELETE" => "DeleteOptions",
+            _ => return Value::Null,
+        };
+        let mut options = value!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
+        if self.dry_run {
+            options.set("dryRun", Value::array(["All".into()]));
+        }
+        options
     }
 }
 
@@ -88,6 +135,9 @@ impl Question<'_> {
             rows,
         };
         let Some(row) = hook.wants(&asked).map_err(ApiError::internal)? else { return Ok(None) };
+        if !self.conditions_hold(hook, &asked, row)? {
+            return Ok(None);
+        }
         if self.about.dry_run && !hook.takes_dry_run() {
             let name = hook.name();
             return Err(ApiError::bad_request(format!(
@@ -109,36 +159,47 @@ impl Question<'_> {
         }
     }
 
+    fn name(&self) -> &str {
+        match self.about.call.info.name.as_str() {
+            "" => self.object.name(),
+            name => name,
+        }
+    }
+
+    /// Whether the hook's match conditions hold. What they cannot decide is refused, unless the
+    /// hook says otherwise.
+    fn conditions_hold(
+        &self,
+        hook: Hook<'_>,
+        asked: &Asked<'_>,
+        row: &Arc<ResourceRow>,
+    ) -> Result<bool, ApiError> {
+        if hook.value.at("matchConditions").is_empty() {
+            return Ok(true);
+        }
+        let call = self.about.call;
+        let compile = |_: &Value| MatchConditions::compile(hook.value.at("matchConditions"), false);
+        let conditions = call.server.conditions.of(hook.configuration, hook.index, compile);
+        let told = Told::of(self.about, row, asked, self.name());
+        match conditions.hold(&told.facts(&Value::Null)) {
+            Ok(hold) => Ok(hold),
+            Err(_) if !hook.fails_closed() => Ok(false),
+            Err(why) => Err(ApiError::forbidden(&call.resource(), self.name(), &why)),
+        }
+    }
+
     async fn exchange(&self, hook: Hook<'_>, row: &Arc<ResourceRow>) -> Result<Answer, String> {
         let version = hook
             .review_version()
             .ok_or("webhook does not accept known AdmissionReview versions (v1, v1beta1)")?;
         let uid = self.about.call.server.env.uid();
         let own = *self.about.kind == self.about.call.row.gvk;
-        let name = match self.about.call.info.name.as_str() {
-            "" => self.object.name(),
-            name => name,
+        let mut review = self.about.review(row, version, &uid, self.name());
+        let shown = |object: &Value| match own {
+            true => seen(self.about.call, row, object),
+            false => object.clone(),
         };
-        let review = Review {
-            version,
-            uid: &uid,
-            operation: self.about.operation,
-            subresource: self.about.subresource,
-            kind: if own { &row.gvk } else { self.about.kind },
-            resource: &row.gvr,
-            request_kind: self.about.kind,
-            request_resource: &self.about.call.row.gvr,
-            name,
-            namespace: match self.about.call.row.gvr.resource.as_str() {
-                "namespaces" if self.about.call.row.gvr.group.is_empty() => name,
-                _ => self.about.call.namespace(),
-            },
-            user: user_info(self.about.call.user),
-            object: if own { seen(self.about.call, row, self.object) } else { self.object.clone() },
-            old: if own { seen(self.about.call, row, self.old) } else { self.old.clone() },
-            dry_run: self.about.dry_run,
-            options: self.options(),
-        };
+        (review.object, review.old) = (shown(self.object), shown(self.old));
         let question = review.question();
         let timeout = Duration::from_secs(hook.timeout_seconds());
         let failed = |why: String| format!("failed to call webhook: {why}");
@@ -147,20 +208,6 @@ impl Question<'_> {
             target.post(self.about.call.server, &question, timeout).await.map_err(failed)?;
         Answer::read(&answer, hook.name(), version, &uid)
             .map_err(|why| format!("received invalid webhook response: {why}"))
-    }
-
-    fn options(&self) -> Value {
-        let kind = match self.about.operation {
-            "CREATE" => "CreateOptions",
-            "UPDATE" => "UpdateOptions",
-            "DELETE" => "DeleteOptions",
-            _ => return Value::Null,
-        };
-        let mut options = value!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
-        if self.about.dry_run {
-            options.set("dryRun", Value::array(["All".into()]));
-        }
-        options
     }
 }
 

@@ -1,7 +1,7 @@
 //! Admission webhooks: servers that are asked before something is written.
 //! Upstream's plug-ins `MutatingAdmissionWebhook` and `ValidatingAdmissionWebhook`.
 
-mod ask;
+pub mod ask;
 mod connect;
 mod mutating;
 mod validating;
@@ -29,7 +29,7 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Api
     Ok(())
 }
 
-/// Asks the validating hooks. `object` is the new state, `None` in a delete.
+/// Asks the policies and the validating hooks. `object` is the new state, `None` in a delete.
 pub async fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
     let about = About::of(request);
     if request.subresource != "scale" {

@@ -5,15 +5,18 @@ use timonier_meta::ApiError;
 use timonier_object::Value;
 use timonier_policy::webhooks::hooks;
 
+use crate::admission::policies;
+
 use super::ask::{About, Question, configurations, rows};
 
-/// Asks every hook that wants to be asked; the first refusal, in the order of configurations,
-/// counts.
+/// Asks the admission policies, which come before the hooks, and then every hook that wants to be
+/// asked; the first refusal, in the order of configurations, counts.
 pub async fn validate(
     about: &About<'_>,
     old: Option<&Value>,
     object: Option<&Value>,
 ) -> Result<(), ApiError> {
+    policies::validate(about, old, object)?;
     let configurations = configurations(about.call, "validatingwebhookconfigurations");
     if configurations.is_empty() {
         return Ok(());
