@@ -121,6 +121,11 @@ impl PodNetwork {
     pub fn list(&self) -> Vec<PodNet> {
         self.inner.lock().pods.values().cloned().collect()
     }
+
+    /// Whether a pod has a namespace.
+    pub fn has(&self, uid: &str) -> bool {
+        self.inner.lock().pods.contains_key(uid)
+    }
 }
 
 impl Inner {

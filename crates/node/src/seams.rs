@@ -74,6 +74,8 @@ pub trait Network: Send + Sync + 'static {
     async fn detach(&self, uid: &str) -> timonier_network::Result<()>;
     /// The pods that have them.
     fn list(&self) -> Vec<PodNet>;
+    /// Whether a pod has them.
+    fn has(&self, uid: &str) -> bool;
 }
 
 #[async_trait]
@@ -88,6 +90,10 @@ impl Network for PodNetwork {
 
     fn list(&self) -> Vec<PodNet> {
         PodNetwork::list(self)
+    }
+
+    fn has(&self, uid: &str) -> bool {
+        PodNetwork::has(self, uid)
     }
 }
 

@@ -135,6 +135,10 @@ impl Network for Wires {
     fn list(&self) -> Vec<PodNet> {
         self.0.lock().unwrap().clone()
     }
+
+    fn has(&self, uid: &str) -> bool {
+        self.list().iter().any(|n| n.uid == uid)
+    }
 }
 
 /// A node with its surroundings.

@@ -1,9 +1,11 @@
 //! Mounts of the host: in memory for secrets, and their removal.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// What volumes need of the host's mount table. Tests stand in where they have no right to mount.
@@ -14,6 +16,9 @@ pub(crate) trait Mounts: Send + Sync + 'static {
     fn bind(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// The mount points at and below a directory, the deepest first.
     fn below(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Whether something is mounted at exactly this path. Costs the same however many mounts the
+    /// host has, which the list of them does not.
+    fn is_point(&self, at: &Path) -> io::Result<bool>;
     fn unmount(&self, at: &Path) -> io::Result<()>;
 }
 
@@ -38,11 +43,20 @@ impl Mounts for Kernel {
     fn below(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let table = fs::read_to_string("/proc/self/mountinfo")?;
         let points = table.lines().filter_map(|l| l.split(' ').nth(4)).map(unescape);
-        let mut out: Vec<PathBuf> = points.filter(|p| p.starts_with(dir)).collect();
+        let below = points.filter(|p| Path::new(&**p).starts_with(dir));
+        let mut out: Vec<PathBuf> = below.map(|p| p.into_owned().into()).collect();
         // Later mounts lie over earlier ones.
         out.reverse();
         out.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
         Ok(out)
+    }
+
+    fn is_point(&self, at: &Path) -> io::Result<bool> {
+        match statx(CWD, at, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()) {
+            Ok(stat) => Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn unmount(&self, at: &Path) -> io::Result<()> {
@@ -58,7 +72,10 @@ impl Mounts for Kernel {
 }
 
 /// The mount table writes blanks and backslashes as octal numbers.
-fn unescape(text: &str) -> PathBuf {
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
     let mut out = Vec::new();
     let bytes = text.as_bytes();
     let mut i = 0;
@@ -75,7 +92,7 @@ fn unescape(text: &str) -> PathBuf {
             }
         }
     }
-    PathBuf::from(String::from_utf8_lossy(&out).into_owned())
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]
@@ -97,6 +114,9 @@ pub(crate) mod fake {
         fn below(&self, _: &Path) -> io::Result<Vec<PathBuf>> {
             Ok(Vec::new())
         }
+        fn is_point(&self, _: &Path) -> io::Result<bool> {
+            Ok(false)
+        }
         fn unmount(&self, _: &Path) -> io::Result<()> {
             Ok(())
         }
@@ -109,6 +129,16 @@ mod tests {
 
     #[test]
     fn blanks_in_mount_points() {
-        assert_eq!(unescape("/a\\040b\\134c"), PathBuf::from("/a b\\c"));
+        assert_eq!(unescape("/a\\040b\\134c"), "/a b\\c");
+        assert_eq!(unescape("/plain"), "/plain");
+    }
+
+    #[test]
+    fn mount_points_are_told_from_other_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Kernel.is_point(Path::new("/proc")).unwrap());
+        assert!(!Kernel.is_point(Path::new("/proc/self")).unwrap());
+        assert!(!Kernel.is_point(dir.path()).unwrap());
+        assert!(!Kernel.is_point(&dir.path().join("missing")).unwrap());
     }
 }

@@ -163,7 +163,7 @@ fn make(dir: &Path, mounts: &dyn Mounts, memory: bool, size: Option<i64>) -> Res
     let text = |e: io::Error| format!("{}: {e}", dir.display());
     let mut new = !dir.exists();
     fs::create_dir_all(dir).map_err(text)?;
-    if memory && !mounts.below(dir).map_err(text)?.iter().any(|p| p == dir) {
+    if memory && !mounts.is_point(dir).map_err(text)? {
         mounts.tmpfs(dir, size).map_err(text)?;
         new = true;
     }

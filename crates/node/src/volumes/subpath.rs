@@ -25,7 +25,7 @@ pub(crate) fn expose(
         fs::create_dir_all(parent)?;
     }
     // A restart of the agent finds it in place.
-    if !mounts.below(target)?.is_empty() {
+    if mounts.is_point(target)? {
         return Ok(target.to_path_buf());
     }
     if directory {

@@ -64,7 +64,7 @@ impl Worker {
         let ip = s.config.annotations.get(IP).map(|ip| SmolStr::from(ip.as_str()));
         let host = s.config.network == rt::Network::Host;
         // After a reboot the network is gone even where the record is not.
-        let connected = host || self.shared.network.list().iter().any(|n| n.uid == self.pod.uid());
+        let connected = host || self.shared.network.has(self.pod.uid());
         Sandbox {
             id: s.id.as_str().into(),
             ready: s.state == rt::SandboxState::Ready && connected,

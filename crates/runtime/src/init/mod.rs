@@ -160,7 +160,7 @@ fn helper(
     // The new process is a sibling, so that the shim reaps it.
     match fork_into(group.as_ref()).explain(|| "clone".into())? {
         0 => {
-            let text = match become_process(job, stdio, filter, sync) {
+            let text = match become_process(cgroups, job, stdio, filter, sync) {
                 Ok(never) => match never {},
                 Err(text) => text,
             };
@@ -199,6 +199,7 @@ fn join(init: &BorrowedFd, flags: libc::c_int) -> Outcome<()> {
 
 /// Runs in the new process and ends in `execve`.
 fn become_process(
+    cgroups: &Cgroups,
     job: &Job,
     stdio: &Stdio,
     filter: Option<&[u8]>,
@@ -214,7 +215,7 @@ fn become_process(
     let spec;
     let process = match job {
         Job::Container { plan, .. } => {
-            rootfs::enter(plan)?;
+            rootfs::enter(plan, cgroups)?;
             spec = ProcessSpec::of_container(&plan.config);
             &spec
         }

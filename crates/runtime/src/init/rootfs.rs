@@ -28,7 +28,7 @@ struct Prepared {
 }
 
 /// Builds the root and moves the process into it.
-pub fn enter(plan: &Plan) -> Outcome<()> {
+pub fn enter(plan: &Plan, cgroups: &Cgroups) -> Outcome<()> {
     // SAFETY: a plain system call; the process has one thread and shares nothing.
     check(unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP) })
         .explain(|| "unshare".into())?;
@@ -56,7 +56,7 @@ pub fn enter(plan: &Plan) -> Outcome<()> {
     let root = root.as_fd();
 
     let user_targets: Vec<String> = binds.iter().map(|m| clean(&m.target)).collect();
-    for prepared in kernel_mounts(plan)? {
+    for prepared in kernel_mounts(plan, cgroups)? {
         if !user_targets.contains(&clean(&prepared.target)) {
             place(root, &prepared)?;
         }
@@ -153,7 +153,7 @@ fn overlay_by_text(lower: &[PathBuf], dir: &Path, point: &Path) -> Outcome<()> {
 }
 
 /// What every container has, in order.
-fn kernel_mounts(plan: &Plan) -> Outcome<Vec<Prepared>> {
+fn kernel_mounts(plan: &Plan, cgroups: &Cgroups) -> Outcome<Vec<Prepared>> {
     let privileged = plan.config.security.privileged;
     let all = NOSUID | NODEV | NOEXEC;
     let sys = if privileged { all } else { all | RDONLY };
@@ -180,13 +180,12 @@ fn kernel_mounts(plan: &Plan) -> Outcome<Vec<Prepared>> {
         list.push(Prepared { target: "/dev/shm".into(), tree, kernel: false });
     }
     list.push(fresh("sysfs", &[], sys, "/sys")?);
-    list.extend(cgroup_mounts(plan)?);
+    list.extend(cgroup_mounts(plan, cgroups)?);
     Ok(list)
 }
 
 /// The container's own groups, readable only: writing there would let it raise its own limits.
-fn cgroup_mounts(plan: &Plan) -> Outcome<Vec<Prepared>> {
-    let cgroups = Cgroups::detect().explain(|| "find cgroups".into())?;
+fn cgroup_mounts(plan: &Plan, cgroups: &Cgroups) -> Outcome<Vec<Prepared>> {
     let mut attributes = NOSUID | NODEV | NOEXEC;
     if !plan.config.security.privileged {
         attributes |= RDONLY;
