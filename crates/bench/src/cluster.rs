@@ -9,8 +9,11 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use timonier_cli::cluster::{ClusterConfig, Paths};
-use timonier_cli::{access, lock};
+use timonier_cli::{access, host, lock};
 use timonier_client::HttpsClient;
+use timonier_runtime::Cgroups;
+
+use crate::process;
 
 const NAME: &str = "bench";
 
@@ -87,6 +90,14 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    /// Seconds of processor time of everything that the cluster runs and ran: the server with its
+    /// children, and what is in the cluster's cgroup.
+    pub fn processor_time(&self) -> Result<f64> {
+        let server = process::processor_time(self.server()?).context("the server is gone")?;
+        let group = Cgroups::detect()?.stats(&host::cgroup(&self.config()?));
+        Ok(server + group.cpu_usage_ns as f64 / 1e9)
     }
 
     /// A client with the administrator's certificate.

@@ -90,6 +90,15 @@ pub fn processor_time(pid: i32) -> Option<f64> {
     Some(ticks as f64 / hertz as f64)
 }
 
+/// Seconds of processor time of all children of this process that have ended.
+pub fn processor_time_of_ended_children() -> nix::Result<f64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = (usage.user_time() + usage.system_time()).num_microseconds();
+    Ok(micros as f64 / 1e6)
+}
+
 fn pids() -> Vec<i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()

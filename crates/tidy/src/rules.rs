@@ -84,7 +84,11 @@ pub const RULES: &[Rule] = &[
         ],
     ),
     // It measures the binary from outside, as a user, and the kernel's part of a change alone.
-    rule("bench", Role::Checks, &["meta", "object", "client", "cli", "traffic", "network"]),
+    rule(
+        "bench",
+        Role::Checks,
+        &["meta", "object", "client", "cli", "traffic", "network", "runtime"],
+    ),
     rule("tidy", Role::Checks, &[]),
     rule(
         "timonier",
