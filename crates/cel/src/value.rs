@@ -108,7 +108,9 @@ impl<'a> Val<'a> {
             (Value::Int(n), Type::Double) => Val::Double(*n as f64),
             (Value::Float(n), Type::Int) if *n as i64 as f64 == *n => Val::Int(*n as i64),
             (Value::Str(s), Type::Timestamp) => {
-                crate::time::parse_timestamp(s).map_or(Val::Str(s.clone()), Val::Timestamp)
+                let day = || crate::time::parse_timestamp(&alloc::format!("{s}T00:00:00Z"));
+                let time = crate::time::parse_timestamp(s).or_else(day);
+                time.map_or(Val::Str(s.clone()), Val::Timestamp)
             }
             (Value::Str(s), Type::Duration) => {
                 crate::time::parse_duration(s).map_or(Val::Str(s.clone()), Val::Duration)
@@ -136,6 +138,11 @@ impl<'a> Val<'a> {
     pub fn map<K: Into<SmolStr>>(entries: impl IntoIterator<Item = (K, Val<'a>)>) -> Self {
         let entries = entries.into_iter().map(|(k, v)| (Key::Str(k.into()), v));
         Val::Map(Map::Built(Arc::new(entries.collect())))
+    }
+
+    /// A value that may be missing.
+    pub fn optional(value: Option<Val<'a>>) -> Self {
+        Val::Optional(value.map(Arc::new))
     }
 
     /// A string.

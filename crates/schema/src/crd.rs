@@ -1,7 +1,9 @@
 //! CustomResourceDefinitions as rows: structural schemas from `openAPIV3Schema`.
 
+pub mod declare;
 mod formats;
 pub mod names;
+pub mod validations;
 pub mod values;
 
 use alloc::borrow::Cow;
@@ -82,7 +84,8 @@ fn row(
         version: gvk.version.clone(),
         resource: plural.clone(),
     };
-    let (arena, root) = Builder::build(version.at("schema.openAPIV3Schema"))?;
+    let schema = version.at("schema.openAPIV3Schema");
+    let (arena, root) = Builder::build(schema)?;
     let list = |field: &str| names.at(field).items().iter().map(Value::smol).collect();
     let subresources = subresources(&gvk, version);
     let has_status = subresources.iter().any(|s| s.name == "status");
@@ -112,6 +115,7 @@ fn row(
         fingerprint: fingerprint(&[spec, names, version]),
         arena: Some(Arc::new(arena)),
         version: Some(Arc::new(version.clone())),
+        validations: validations::Rules::compile(schema).map(Arc::new),
         root,
         gvr,
         gvk,

@@ -11,6 +11,7 @@ use timonier_object::Value;
 
 use crate::builtin;
 use crate::columns::{self, Column};
+use crate::crd::validations::Rules;
 use crate::node::{Arena, Type};
 use crate::schema::Schema;
 
@@ -143,6 +144,8 @@ pub struct ResourceRow {
     pub(crate) fingerprint: u64,
     /// The version's entry in the CustomResourceDefinition; `None` for built-in rows.
     pub(crate) version: Option<Arc<Value>>,
+    /// The validation rules of a custom resource's schema, where it has some.
+    pub(crate) validations: Option<Arc<Rules>>,
     pub(crate) arena: Option<Arc<Arena>>,
     pub(crate) root: u32,
 }

@@ -56,6 +56,37 @@ async fn established() -> Api {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rules_of_the_definition_hold() {
+    let mut api = Api::start().await;
+    let mut definition = definition();
+    let versions = definition.find_mut("spec.versions").unwrap().as_array_mut().unwrap();
+    let spec = versions[0].entry("schema.openAPIV3Schema.properties.spec").make_object();
+    spec.insert(
+        "x-kubernetes-validations",
+        value!([
+            { "rule": "self.replicas <= 5", "messageExpression": "string(self.replicas) + ' is too many'",
+              "fieldPath": ".replicas", "reason": "FieldValueForbidden" },
+            { "rule": "self.cronSpec == oldSelf.cronSpec", "message": "cannot be changed" }]),
+    );
+    api.create(DEFINITIONS, definition).await;
+    until(&mut api, "crontabs.stable.example.com", "Established").await;
+    let many = tab("a", value!({ "cronSpec": "1 *", "replicas": 6 }));
+    assert_eq!(
+        api.fails("POST", TABS, &many, 422).await,
+        "CronTab.stable.example.com \"a\" is invalid: spec.replicas: Forbidden: 6 is too many"
+    );
+    let mut made = api.create(TABS, tab("a", value!({ "cronSpec": "1 *" }))).await;
+    made.set("spec.cronSpec", "2 *");
+    assert_eq!(
+        api.fails("PUT", &format!("{TABS}/a"), &made, 422).await,
+        "CronTab.stable.example.com \"a\" is invalid: spec: Invalid value: \"object\": cannot be changed"
+    );
+    made.set("spec.cronSpec", "1 *");
+    made.set("spec.replicas", 4);
+    assert_eq!(api.call("PUT", &format!("{TABS}/a"), &made).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn objects_are_completed_and_checked() {
     let mut api = established().await;
     let made = api.create(TABS, tab("a", value!({ "cronSpec": "1 *", "x": 1 }))).await;

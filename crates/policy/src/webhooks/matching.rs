@@ -254,7 +254,7 @@ mod tests {
         };
         let mut hook = value!({ "rules": [{ "apiGroups": ["events.k8s.io"], "apiVersions": ["v1"],
             "resources": ["events"], "operations": ["*"] }] });
-        let found = Hook { configuration: "c", value: &hook }.wants(&asked).unwrap();
+        let found = Hook { configuration: &hook, index: 0, value: &hook }.wants(&asked).unwrap();
         assert_eq!(found.unwrap().gvr.group, "events.k8s.io");
         hook.set("matchPolicy", "Exact");
         assert!(!wants(&hook, &asked));

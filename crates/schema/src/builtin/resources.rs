@@ -344,6 +344,7 @@ impl Resource {
             stored: self.stored,
             fingerprint: 0,
             version: None,
+            validations: None,
             arena: None,
             root: super::definition(&name).expect("every built-in kind has facts"),
         }

@@ -16,6 +16,7 @@ mod certificates;
 mod common;
 mod config;
 mod cron;
+mod custom_rules;
 mod definition;
 mod endpoints;
 mod events;
@@ -34,7 +35,7 @@ mod workloads;
 
 use alloc::vec::Vec;
 
-use timonier_meta::FieldError;
+use timonier_meta::{ErrorKind, FieldError, FieldPath};
 use timonier_object::Value;
 
 use crate::ResourceRow;
@@ -47,7 +48,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub fn validate_create(row: &ResourceRow, new: &Value) -> Vec<FieldError> {
     let mut e = Vec::new();
     if let Some(version) = &row.version {
-        return values::validate(version.at("schema.openAPIV3Schema"), new, None);
+        return custom(row, version, new, None);
     }
     match (row.gvk.group.as_str(), row.gvk.kind.as_str()) {
         ("", "Pod") => pod::create(&mut e, new),
@@ -56,6 +57,23 @@ pub fn validate_create(row: &ResourceRow, new: &Value) -> Vec<FieldError> {
         (group, kind) => either(&mut e, group, kind, new, None),
     }
     e
+}
+
+/// What is wrong with a custom resource: by its schema first, then by its validation rules.
+fn custom(row: &ResourceRow, version: &Value, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = values::validate(version.at("schema.openAPIV3Schema"), new, old);
+    let Some(rules) = &row.validations else { return errors };
+    let blocks = |e: &FieldError| {
+        use ErrorKind::{Required, TooLong, TooMany, TypeInvalid};
+        matches!(e.kind, Required | TooLong | TooMany | TypeInvalid)
+    };
+    if errors.iter().any(blocks) {
+        let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+        errors.push(FieldError::invalid(&FieldPath::new("<nil>"), "null", why));
+    } else {
+        errors.extend(rules.validate(new, old));
+    }
+    errors
 }
 
 /// What is wrong with a changed object of the row's kind. `subresource` is what was written:
@@ -68,7 +86,7 @@ pub fn validate_update(
 ) -> Vec<FieldError> {
     let mut e = Vec::new();
     if let Some(version) = &row.version {
-        return values::validate(version.at("schema.openAPIV3Schema"), new, Some(old));
+        return custom(row, version, new, Some(old));
     }
     let (group, kind) = (row.gvk.group.as_str(), row.gvk.kind.as_str());
     match subresource {

@@ -4,9 +4,11 @@
 use alloc::collections::BTreeSet;
 use alloc::format;
 
+use timonier_meta::FieldPath;
 use timonier_object::Value;
 
 use super::at::{At, Errors};
+use super::custom_rules;
 use crate::crd::values;
 
 /// Deeper schemas are refused.
@@ -72,7 +74,7 @@ pub fn root(e: &mut Errors, at: &At<'_>, has_status: bool) {
     if metadata.get("properties").value.entries().any(|(k, _)| more(k)) {
         metadata.forbidden(e, "must not specify anything other than name and generateName, but metadata is implicitly specified");
     }
-    let place = Place { depth: 0, structural: true };
+    let place = Place { depth: 0, structural: true, alone: None };
     extensions(e, at);
     generics(e, at, &place);
     below(e, at, &place);
@@ -83,6 +85,8 @@ struct Place {
     depth: usize,
     /// Not within `allOf`, `anyOf`, `oneOf` or `not`, whose schemas say nothing of structure.
     structural: bool,
+    /// The list above whose items cannot be found again in the object before.
+    alone: Option<FieldPath>,
 }
 
 /// A word with dots or dashes in it.
@@ -147,8 +151,11 @@ fn generics(e: &mut Errors, at: &At<'_>, place: &Place) {
         pattern.bad_str(e, why);
     }
     let rules = ext(at, "x-kubernetes-validations");
-    if !rules.is_empty() {
-        rules.forbidden(e, "this server cannot evaluate validation expressions");
+    if !rules.is_empty() && !place.structural {
+        rules.forbidden(e, "must be empty to be structural");
+    } else {
+        let alone = place.alone.as_ref().map(FieldPath::as_str);
+        custom_rules::check(e, at, &rules, place.depth == 0, alone);
     }
     default(e, at, place);
 }
@@ -258,7 +265,8 @@ fn list_map(e: &mut Errors, keys: &At<'_>, items: &At<'_>) {
 
 /// The schemas within a schema.
 fn below(e: &mut Errors, at: &At<'_>, place: &Place) {
-    let down = Place { depth: place.depth + 1, structural: place.structural };
+    let alone = place.alone.clone();
+    let mut down = Place { depth: place.depth + 1, structural: place.structural, alone };
     let meta = ext(at, "x-kubernetes-embedded-resource").bool() || place.depth == 0;
     for (name, field) in at.get("properties").entries() {
         // The metadata of an object is implied.
@@ -271,12 +279,15 @@ fn below(e: &mut Errors, at: &At<'_>, place: &Place) {
         schema(e, &values, &down, "must not be empty for specified object fields");
     }
     let items = at.get("items");
+    if ext(at, "x-kubernetes-list-type").str() != "map" && down.alone.is_none() {
+        down.alone = Some(at.path.clone());
+    }
     if items.value.as_object().is_some() {
         schema(e, &items, &down, "must not be empty for specified array items");
     } else if items.value.as_array().is_some() {
         items.forbidden(e, "items must be a schema object and not an array");
     }
-    let inner = Place { structural: false, depth: down.depth };
+    let inner = Place { structural: false, depth: down.depth, alone: None };
     // The idiom for what is an integer or a string says the types again.
     let loose = ext(at, "x-kubernetes-int-or-string").bool();
     for word in ["allOf", "anyOf", "oneOf"] {
@@ -331,8 +342,27 @@ mod tests {
             ),
             (value!({ "type": "string", "pattern": "(" }), "must be a valid regular expression"),
             (
-                value!({ "type": "string", "x-kubernetes-validations": [{ "rule": "true" }] }),
-                "s.properties[a].x-kubernetes-validations: Forbidden: this server cannot evaluate validation expressions",
+                value!({ "type": "string", "x-kubernetes-validations": [{ "rule": "self > 1" }] }),
+                "s.properties[a].x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self > 1\"}: compilation failed: ERROR: <input>:1:6: found no matching overload for '_>_' applied to '(string, int)'\n | self > 1\n | .....^",
+            ),
+            (
+                value!({ "type": "array", "items": { "type": "string",
+                    "x-kubernetes-validations": [{ "rule": "self == oldSelf" }] } }),
+                "s.properties[a].items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[a]",
+            ),
+            (
+                value!({ "type": "object", "x-kubernetes-validations": [{ "rule": "self.x" }] }),
+                "s.properties[a].x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self.x\"}: compilation failed: ERROR: <input>:1:5: undefined field 'x'\n | self.x\n | ....^",
+            ),
+            (
+                value!({ "type": "string", "x-kubernetes-validations": [
+                    { "rule": "self", "reason": "FieldValueBad" }] }),
+                "s.properties[a].x-kubernetes-validations[0].reason: Unsupported value: \"FieldValueBad\"",
+            ),
+            (
+                value!({ "type": "string", "x-kubernetes-validations": [
+                    { "rule": "true", "fieldPath": ".x" }] }),
+                "s.properties[a].x-kubernetes-validations[0].fieldPath: Invalid value: \".x\": fieldPath must be a valid path",
             ),
             (
                 value!({ "type": "integer", "default": "x" }),
