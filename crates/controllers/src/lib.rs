@@ -43,6 +43,7 @@ pub mod statefulset;
 pub mod taint_eviction;
 pub mod token_cleaner;
 pub mod ttl_after_finished;
+pub mod validatingadmissionpolicy_status;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -107,6 +108,7 @@ fn nodes(settings: Settings) -> Vec<Arc<dyn Reconciler>> {
 fn workloads(settings: &Settings) -> Vec<Arc<dyn Reconciler>> {
     vec![
         Arc::new(namespace::Namespaces),
+        Arc::new(validatingadmissionpolicy_status::PolicyTypes),
         Arc::new(serviceaccount::DefaultServiceAccounts),
         Arc::new(root_ca::RootCaPublisher { bundle: settings.root_ca.clone() }),
         Arc::new(garbage::GarbageCollector),

@@ -20,6 +20,8 @@ pub fn now() -> Time {
 pub fn world(objects: impl IntoIterator<Item = Value>) -> World {
     let mut world = World::new();
     for (resource, kind, namespaced) in [
+        (crate::validatingadmissionpolicy_status::POLICIES, "ValidatingAdmissionPolicy", false),
+        (r::CUSTOMRESOURCEDEFINITIONS, "CustomResourceDefinition", false),
         (r::NAMESPACES, "Namespace", false),
         (r::NODES, "Node", false),
         (r::PODS, "Pod", true),

@@ -1,6 +1,7 @@
 //! ValidatingAdmissionPolicy: its expressions, what they say about a request, and in which words.
 //! Upstream's `plugin/policy/validating`.
 
+mod checking;
 mod matching;
 
 use alloc::format;
@@ -15,6 +16,7 @@ use timonier_schema::expressions::{Uses, compile, environment, with_variables};
 
 use crate::conditions::{Expression, Facts, MatchConditions, OUT_OF_BUDGET};
 
+pub use checking::check_types;
 pub use matching::chosen;
 
 /// Longer texts of message expressions do not count, in bytes.

@@ -1,12 +1,16 @@
 //! What expressions of admission may use, and compiling them: policies and match conditions. Both
 //! those who validate expressions and those who evaluate them compile here.
 
+mod declared;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use timonier_cel::{Environment, ObjectType, Program, Type};
 use timonier_meta::SmolStr;
+
+pub use declared::{kind_of_resource, type_of_kind};
 
 /// Who may be asked besides the object and the request.
 #[derive(Clone, Copy, Default)]
