@@ -44,7 +44,7 @@ async fn access_reviews() {
 async fn certificate_requests_say_who_asks() {
     let mut api = Api::start().await;
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let request = value!({ "metadata": { "name": "r" }, "spec": { "request": "eA==", "username": "somebody",
+    let request = value!({ "metadata": { "name": "r" }, "spec": { "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0=", "username": "somebody",
         "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"] } });
     let made = api.create(path, request).await;
     assert_eq!(made.at("spec.username").str(), "kubernetes-admin");
@@ -60,11 +60,12 @@ async fn certificate_requests_say_who_asks() {
     assert_eq!(approved.at("spec.username").str(), "kubernetes-admin");
     assert!(!approved.at("status.conditions").items()[0].at("lastUpdateTime").is_null());
     // A signer cannot take an approval back.
-    let status = value!({ "status": { "certificate": "eA==", "conditions": null } });
+    let status = value!({ "status": { "certificate": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t", "conditions": null } });
     let (code, signed) = api.call("PATCH", &format!("{path}/r/status"), &status).await;
     assert_eq!(code, 200, "{signed}");
     assert!(
-        signed.condition_is_true("Approved") && signed.at("status.certificate").str() == "eA=="
+        signed.condition_is_true("Approved")
+            && signed.at("status.certificate").str() == "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
     );
     assert_eq!(api.call("DELETE", &format!("{path}/r"), &Value::Null).await.0, 200);
 }

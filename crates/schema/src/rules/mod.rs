@@ -9,6 +9,7 @@
 //! upstream's paths, order and texts. What upstream tolerates in objects that older versions
 //! stored is not tolerated here: there are no such objects.
 
+mod addresses;
 mod at;
 mod autoscaling;
 mod batch;
@@ -20,6 +21,8 @@ mod custom_rules;
 mod definition;
 mod endpoints;
 mod events;
+mod flow;
+mod job_status;
 mod networking;
 mod node;
 mod pod;
@@ -95,6 +98,7 @@ pub fn validate_update(
         "finalize" => config::namespace(&mut e, new),
         "ephemeralcontainers" => pod::ephemeral_containers(&mut e, new, old),
         "resize" => pod::resize(&mut e, new, old),
+        "approval" => certificates::request(&mut e, new, Some(old), "approval"),
         _ => {}
     }
     e
@@ -119,6 +123,12 @@ fn changed_status(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value,
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::status(e, new),
         ("", "ResourceQuota") => quota::quota_status(e, new),
         ("policy", "PodDisruptionBudget") => config::budget_status(e, new),
+        ("batch", "Job") => job_status::status(e, new, old),
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            certificates::request(e, new, Some(old), "status");
+        }
+        ("storage.k8s.io", "VolumeAttachment") => storage::attachments::attachment_status(e, new),
+        ("flowcontrol.apiserver.k8s.io", _) => flow::conditions(e, new),
         ("networking.k8s.io", "Ingress") => {
             let path = "status.loadBalancer.ingress";
             let (new, old) = (at::At::top(new), at::At::top(old));
@@ -151,6 +161,15 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
         ("storage.k8s.io", "CSIStorageCapacity") => {
             storage::classes::storage_capacity(e, new, old);
         }
+        ("certificates.k8s.io", "CertificateSigningRequest") => {
+            certificates::request(e, new, old, "");
+        }
+        ("storage.k8s.io", "VolumeAttachment") => storage::attachments::attachment(e, new, old),
+        ("storage.k8s.io", "CSINode") => storage::attachments::node(e, new, old),
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::schema(e, new),
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flow::level(e, new),
+        ("networking.k8s.io", "IPAddress") => addresses::address(e, new, old),
+        ("networking.k8s.io", "ServiceCIDR") => addresses::range(e, new, old),
         ("apiextensions.k8s.io", _) => definition::definition(e, new, old),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::autoscaler(e, new, old),
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {

@@ -1,5 +1,6 @@
 //! Storage: claims, volumes, classes, drivers, attachments.
 
+pub mod attachments;
 pub mod claims;
 pub mod classes;
 pub mod sources;
