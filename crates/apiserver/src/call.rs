@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use smol_str::SmolStr;
 use timonier_meta::{ApiError, GroupResource};
 use timonier_object::{Value, json};
 use timonier_policy::{Decision, User, forbidden};
@@ -21,6 +22,10 @@ pub struct Call<'a> {
     pub info: &'a RequestInfo,
     pub row: Arc<ResourceRow>,
     pub catalogue: Arc<Catalogue>,
+    /// Who is noted as the manager of what is written; empty where nobody said.
+    pub manager: SmolStr,
+    /// Whether what is created has managers from its first moment.
+    pub follows: bool,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -32,7 +37,16 @@ impl<'a> Call<'a> {
     pub fn find(server: &'a Arc<ApiServer>, user: &'a User, info: &'a RequestInfo) -> Option<Self> {
         let catalogue = server.catalogue();
         let row = catalogue.resource(&info.group, &info.version, &info.resource)?.clone();
-        Some(Call { server, user, info, row, catalogue, warnings: Mutex::default() })
+        Some(Call {
+            server,
+            user,
+            info,
+            row,
+            catalogue,
+            manager: SmolStr::default(),
+            follows: false,
+            warnings: Mutex::default(),
+        })
     }
 
     /// Refuses with 403 what no authorizer allows.
@@ -55,7 +69,7 @@ impl<'a> Call<'a> {
     }
 
     /// The key of an object of this resource in the request's namespace.
-    pub fn key(&self, name: &str) -> smol_str::SmolStr {
+    pub fn key(&self, name: &str) -> SmolStr {
         storage::key(&self.row, self.namespace(), name)
     }
 

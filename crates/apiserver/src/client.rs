@@ -85,7 +85,11 @@ fn list_query(options: &ListOptions) -> ListQuery {
 }
 
 fn write_query(options: &WriteOptions) -> WriteQuery {
-    WriteQuery { dry_run: options.dry_run, field_validation: FieldValidation::Ignore }
+    WriteQuery {
+        dry_run: options.dry_run,
+        field_validation: FieldValidation::Ignore,
+        ..WriteQuery::default()
+    }
 }
 
 #[async_trait]
@@ -141,7 +145,8 @@ impl Client for InProcess {
         options: &WriteOptions,
     ) -> Result<Arc<Value>, ApiError> {
         let info = self.info("create", resource, namespace, name, subresource);
-        let call = self.call(&info)?;
+        let mut call = self.call(&info)?;
+        call.manager = options.field_manager.clone();
         let dry_run = options.dry_run;
         let made = match subresource {
             "" => {
@@ -172,7 +177,8 @@ impl Client for InProcess {
         options: &WriteOptions,
     ) -> Result<Arc<Value>, ApiError> {
         let info = self.info("update", resource, namespace, name, subresource);
-        let call = self.call(&info)?;
+        let mut call = self.call(&info)?;
+        call.manager = options.field_manager.clone();
         let dry_run = options.dry_run;
         let changed: Object = match subresource {
             "" | "status" => {
@@ -201,9 +207,14 @@ impl Client for InProcess {
         options: &WriteOptions,
     ) -> Result<Arc<Value>, ApiError> {
         let info = self.info("patch", resource, namespace, name, subresource);
-        let call = self.call(&info)?;
+        let mut call = self.call(&info)?;
+        call.manager = options.field_manager.clone();
         let options = write_query(options);
         let changed = match subresource {
+            "" | "status" if kind == PatchType::Apply => {
+                let part = if subresource.is_empty() { Part::Main } else { Part::Status };
+                patch::apply_object(&call, patch, part, &options).await?.1
+            }
             "" => patch::patch(&call, kind, &patch, Part::Main, &options).await?,
             "status" => patch::patch(&call, kind, &patch, Part::Status, &options).await?,
             "scale" => scale::patch(&call, kind, &patch, options.dry_run).await?,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use timonier_meta::{ApiError, GroupVersionKind};
-use timonier_object::{Value, json, yaml};
+use timonier_object::{Value, json, value, yaml};
 use timonier_schema::{ResourceRow, Schema, decode as schema_decode};
 
 use crate::call::Call;
@@ -79,11 +79,15 @@ fn summary(bytes: &Bytes) -> String {
 /// `validation` says, told or refused.
 pub fn accept(
     call: &Call<'_>,
-    object: Value,
+    mut object: Value,
     duplicates: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Value, ApiError> {
     let row: &ResourceRow = &call.row;
+    if object.at("metadata.managedFields").as_array().is_some_and(|list| list.is_empty()) {
+        // An empty list makes the server forget; the typed form would not know it from none.
+        object.set("metadata.managedFields", value!([{}]));
+    }
     finish(call, &row.gvk, object, duplicates, validation, |v| schema_decode::decode(row, v))
 }
 

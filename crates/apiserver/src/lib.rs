@@ -11,7 +11,7 @@
 //! object at rest is its JSON, which lists and watches send as it is; nothing is answered before
 //! it is stored; time and randomness come from [`timonier_meta::Environment`] and tokio's clock.
 //! Deliberately absent: handlers of single kinds, knowledge of how anything is reconciled,
-//! server-side apply (answered with 415), role-based access control (comes into
+//! role-based access control (comes into
 //! `timonier-policy`).
 
 mod admission;
@@ -27,6 +27,7 @@ mod extensions;
 mod filter;
 mod handle;
 mod http;
+mod managed;
 mod metadata;
 mod network;
 mod objects;

@@ -218,12 +218,23 @@ pub enum FieldValidation {
 pub struct WriteQuery {
     pub dry_run: bool,
     pub field_validation: FieldValidation,
+    /// Whether an apply takes fields from other managers.
+    pub force: bool,
 }
 
 impl WriteQuery {
     /// Reads the options and checks them; `kind` is `CreateOptions`, `UpdateOptions` or
     /// `PatchOptions`.
     pub fn parse(q: &Query, kind: &'static str) -> Result<Self, ApiError> {
+        Self::read(q, kind, false)
+    }
+
+    /// Reads the options of a server-side apply.
+    pub fn parse_apply(q: &Query) -> Result<Self, ApiError> {
+        Self::read(q, "PatchOptions", true)
+    }
+
+    fn read(q: &Query, kind: &'static str, apply: bool) -> Result<Self, ApiError> {
         let mut errors = Vec::new();
         let dry_run = dry_run(q.all("dryRun"), &mut errors);
         let manager = q.text("fieldManager");
@@ -252,12 +263,15 @@ impl WriteQuery {
                 FieldValidation::Warn
             }
         };
-        if q.get("force").is_some() {
+        if apply && manager.is_empty() {
+            errors.push(FieldError::required(&path, "is required for apply patch"));
+        }
+        if q.get("force").is_some() && !apply {
             let text = "may not be specified for non-apply patch";
             errors.push(FieldError::forbidden(&FieldPath::new("force"), text));
         }
         invalid_options(kind, &errors)?;
-        Ok(WriteQuery { dry_run, field_validation })
+        Ok(WriteQuery { dry_run, field_validation, force: q.bool("force") })
     }
 }
 

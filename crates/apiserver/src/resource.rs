@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use timonier_client::{DeleteOptions, PatchType, Preconditions};
 use timonier_meta::{ApiError, GroupVersionKind, Reason};
-use timonier_object::{Value, json};
+use timonier_object::{Value, json, yaml};
 use timonier_policy::User;
 
 use crate::answer::{self, Wish};
@@ -15,7 +15,7 @@ use crate::call::{Call, Object};
 use crate::http::body;
 use crate::http::negotiate::negotiate;
 use crate::http::respond::{self, Body};
-use crate::query::{self, ListQuery, Query, WriteQuery};
+use crate::query::{self, FieldValidation, ListQuery, Query, WriteQuery};
 use crate::request::RequestInfo;
 use crate::server::ApiServer;
 use crate::strategy::{self, Part};
@@ -26,7 +26,7 @@ use crate::table::Include;
 use crate::verbs::update::{Updated, check_name};
 use crate::verbs::{create, delete, deletecollection, get, list, patch, update, watch};
 use crate::write::{self, Write};
-use crate::{admission, decode, proxy, reviews};
+use crate::{admission, decode, managed, proxy, reviews};
 
 /// A body has this long to arrive.
 const BODY: Duration = Duration::from_secs(60);
@@ -48,9 +48,12 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Some(call) = Call::find(server, user, info) else {
+    let Some(mut call) = Call::find(server, user, info) else {
         return Ok(respond::text(404, "404 page not found\n"));
     };
+    let stated = incoming.query.text("fieldManager");
+    call.manager = managed::manager_of(stated, incoming.request.headers());
+    call.follows = true;
     allowed(&call)?;
     deprecations(&call);
     if proxy::is_connect(&call) {
@@ -172,7 +175,10 @@ impl Change<'_> {
                 Updated::Changed(object) => Ok(answer::object(call, wish, 200, &object)),
                 Updated::Created(object) => Ok(answer::object(call, wish, 201, &object)),
             },
-            "patch" => Ok(answer::object(call, wish, 200, &self.patch().await?)),
+            "patch" => {
+                let (code, object) = self.patch().await?;
+                Ok(answer::object(call, wish, code, &object))
+            }
             "delete" => {
                 let name = call.info.path_name();
                 let deleted = delete::delete(call, name, &self.delete_options()?).await?;
@@ -303,7 +309,7 @@ impl Change<'_> {
             "resize" => resize::change,
             _ => ephemeral_containers::change,
         };
-        let write = Write { name, subresource, part: Part::Main, dry_run };
+        let write = Write { name, subresource, part: Part::Main, dry_run, applied: false };
         write::modify(call, write, |old| {
             let mut body = body(old)?;
             check_name(&mut body, name)?;
@@ -312,10 +318,49 @@ impl Change<'_> {
         .await
     }
 
-    async fn patch(&self) -> Result<Object, ApiError> {
+    /// Server-side apply of the body.
+    async fn apply(&self, part: Part) -> Result<(u16, Object), ApiError> {
         let call = self.call;
-        // The form first: whether an option is allowed depends on it.
+        let options = WriteQuery::parse_apply(self.query)?;
+        let text = std::str::from_utf8(self.body)
+            .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+        let (applied, duplicate) = yaml::decode_loose(text)
+            .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {why}")))?;
+        let (created, object) = patch::apply_object(
+            call,
+            applied,
+            part,
+            &WriteQuery {
+                // A key set twice is an error before anything is stored.
+                dry_run: options.dry_run
+                    || duplicate.is_some() && options.field_validation == FieldValidation::Strict,
+                ..options.clone()
+            },
+        )
+        .await?;
+        match (duplicate, options.field_validation) {
+            (Some(why), FieldValidation::Strict) => {
+                let text = format!("error strict decoding YAML: {why}");
+                return Err(ApiError::bad_request(text));
+            }
+            (Some(why), FieldValidation::Warn) => call.warn(why),
+            _ => {}
+        }
+        Ok((if created { 201 } else { 200 }, object))
+    }
+
+    async fn patch(&self) -> Result<(u16, Object), ApiError> {
         let kind = patch::kind(&body::content_type(self.headers))?;
+        match (kind, self.call.info.subresource.as_str()) {
+            (PatchType::Apply, "") => self.apply(Part::Main).await,
+            (PatchType::Apply, "status") => self.apply(Part::Status).await,
+            (PatchType::Apply, _) => Err(patch::apply_unsupported()),
+            _ => Ok((200, self.patch_part(kind).await?)),
+        }
+    }
+
+    async fn patch_part(&self, kind: PatchType) -> Result<Object, ApiError> {
+        let call = self.call;
         let options = WriteQuery::parse(self.query, "PatchOptions")?;
         let patch = json::decode(self.body)
             .map_err(|why| ApiError::bad_request(format!("error decoding patch: {why}")))?;
@@ -346,7 +391,7 @@ impl Change<'_> {
         let call = self.call;
         let name = call.info.path_name();
         let subresource = call.info.subresource.as_str();
-        let write = Write { name, subresource, part: Part::Whole, dry_run };
+        let write = Write { name, subresource, part: Part::Whole, dry_run, applied: false };
         write::modify(call, write, |old| {
             let patched = patch::apply(call, kind, old, patch)?;
             Ok(change(old, &patched))

@@ -121,11 +121,12 @@ pub enum Part {
     Whole,
 }
 
-/// Carries over what a writer of `part` may not change, and counts the generation.
-pub fn prepare_update(call: &Call<'_>, part: Part, new: &mut Value, old: &Value) {
+/// Carries over what a writer of `part` may not change, and counts the generation. Gives what the
+/// writer says of the managers of fields.
+pub fn prepare_update(call: &Call<'_>, part: Part, new: &mut Value, old: &Value) -> Option<Value> {
     let before = old.at("metadata");
     let metadata = new.entry("metadata").make_object();
-    metadata.remove("managedFields");
+    let sent = metadata.remove("managedFields");
     metadata.remove("selfLink");
     for field in CARRIED {
         if metadata.get(field).is_none_or(Value::is_null) {
@@ -142,6 +143,7 @@ pub fn prepare_update(call: &Call<'_>, part: Part, new: &mut Value, old: &Value)
     if call.row.strategy.generation && part != Part::Status && spec_differs(call, new, old) {
         new.set("metadata.generation", old.generation() + 1);
     }
+    sent
 }
 
 const CARRIED: [&str; 7] = [

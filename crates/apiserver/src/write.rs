@@ -11,7 +11,9 @@ use timonier_store::{Error, Expect, Item};
 use crate::admission::{self, Operation, Request, resource_quota};
 use crate::call::{Call, Object};
 use crate::strategy::Part;
-use crate::{metadata, network, particulars, rules, storage, strategy, structure, versions};
+use crate::{
+    managed, metadata, network, particulars, rules, storage, strategy, structure, versions,
+};
 
 /// An unconditional write that loses against others tries again this often.
 const ATTEMPTS: usize = 100;
@@ -23,6 +25,8 @@ pub struct Write<'a> {
     pub subresource: &'a str,
     pub part: Part,
     pub dry_run: bool,
+    /// Whether the change is an apply, which has settled who manages which fields.
+    pub applied: bool,
 }
 
 /// Changes an object: `change` makes the new one of the old one, and runs again where somebody
@@ -40,9 +44,14 @@ pub async fn modify(
         let old = call.read(&item);
         let mut new = change(&old)?;
         check_preconditions(call, write.name, &new, &old)?;
-        strategy::prepare_update(call, write.part, &mut new, &old);
+        let sent = strategy::prepare_update(call, write.part, &mut new, &old);
         particulars::on_update(call, &mut new, &old);
         structure::default(&call.row, &mut new, call.server.env.now());
+        if write.applied {
+            managed::put(&mut new, sent.unwrap_or_default());
+        } else {
+            managed::on_update(call, write.part, &mut new, &old, sent.as_ref());
+        }
         let request = Request {
             call,
             operation: Operation::Update,

@@ -1,5 +1,6 @@
 //! YAML to and from [`Value`].
 
+use alloc::format;
 use alloc::string::{String, ToString};
 
 use crate::Value;
@@ -8,6 +9,27 @@ use crate::Value;
 /// depth and size are bounded by the parser's budget.
 pub fn decode(text: &str) -> Result<Value, String> {
     serde_saphyr::from_str::<Value>(text).map_err(|e| e.to_string())
+}
+
+/// Reads one YAML document in which keys may stand twice: the last counts. Gives Go's text about
+/// the first that does.
+pub fn decode_loose(text: &str) -> Result<(Value, Option<String>), String> {
+    let twice = match serde_saphyr::from_str::<Value>(text) {
+        Ok(value) => return Ok((value, None)),
+        Err(error) => match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key, location } => {
+                let key = key.clone().unwrap_or_default();
+                let line = location.line();
+                format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
+            }
+            _ => return Err(error.to_string()),
+        },
+    };
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    };
+    let value = serde_saphyr::from_str_with_options::<Value>(text, options);
+    Ok((value.map_err(|e| e.to_string())?, Some(twice)))
 }
 
 /// Writes YAML in block style, fields in their order.
@@ -39,6 +61,18 @@ mod tests {
             Some(80)
         );
         assert!(v.at("spec.y").is_null());
+    }
+
+    #[test]
+    fn keys_that_stand_twice_are_named() {
+        let (value, twice) = decode_loose("a: 1\nb:\n  c: 1\n  c: 2\n").unwrap();
+        assert_eq!(value, value!({ "a": 1, "b": { "c": 2 } }));
+        assert_eq!(
+            twice.unwrap(),
+            "yaml: unmarshal errors:\n  line 4: key \"c\" already set in map"
+        );
+        assert_eq!(decode_loose("a: 1").unwrap().1, None);
+        assert!(decode_loose("a: [").is_err());
     }
 
     #[test]

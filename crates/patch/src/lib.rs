@@ -1,4 +1,5 @@
-//! What a patch makes of an object: JSON patch, merge patch, strategic merge patch.
+//! What a patch makes of an object: JSON patch, merge patch, strategic merge patch, server-side
+//! apply.
 //!
 //! ```text
 //! (object, patch[, schema]) ──► object' | PatchError
@@ -7,10 +8,11 @@
 //! Invariants: the result depends on nothing but the arguments; the object given is never changed;
 //! a hostile patch gives an error, never a panic and never unbounded work.
 //! Deliberately absent: defaulting, validation and immutability of the result
-//! (`timonier-schema`), and server-side apply.
+//! (`timonier-schema`).
 #![no_std]
 extern crate alloc;
 
+pub mod apply;
 mod catalogue;
 mod error;
 mod json_patch;

@@ -480,6 +480,8 @@ mod tests {
         assert_eq!(spec.at("properties.replicas.default").as_i64(), Some(1));
         assert_eq!(spec.at("properties.list").get("x-kubernetes-list-type").unwrap().str(), "map");
         assert_eq!(spec.at("properties.port"), &value!({ "x-kubernetes-int-or-string": true }));
+        let paths = d.at("paths").to_string();
+        assert!(paths.contains("merge-patch+json") && !paths.contains("strategic-merge-patch"));
         assert!(table.at("properties.metadata").to_string().contains("ObjectMeta"));
         assert!(d.at("components.schemas").get("com.example.stable.v1.CronTabList").is_some());
         assert!(openapi::v2(&c).at("definitions").get("com.example.stable.v1.CronTab").is_some());

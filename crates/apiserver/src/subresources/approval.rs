@@ -38,6 +38,6 @@ pub async fn update(call: &Call<'_>, mut body: Value, dry_run: bool) -> Result<O
         return Err(write::version_required(call, name));
     }
     let now = call.server.env.now().rfc3339();
-    let write = Write { name, subresource: "approval", part: Part::Whole, dry_run };
+    let write = Write { name, subresource: "approval", part: Part::Whole, dry_run, applied: false };
     write::modify(call, write, |old| Ok(change(old, &body, &now))).await
 }

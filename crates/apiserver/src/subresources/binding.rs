@@ -20,7 +20,7 @@ pub async fn create(
     check(name, binding)?;
     let node = binding.at("target.name").smol();
     let now = call.server.env.now();
-    let write = Write { name, subresource: "binding", part: Part::Whole, dry_run };
+    let write = Write { name, subresource: "binding", part: Part::Whole, dry_run, applied: false };
     write::modify(call, write, |pod| {
         let refuse = |why: String| Err(ApiError::conflict(&call.resource(), name, &why));
         let uid = binding.at("metadata.uid").str();

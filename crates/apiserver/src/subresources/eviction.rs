@@ -89,7 +89,7 @@ async fn take_from(
     let Some(of_budget) = Call::find(call.server, &user, &info) else { return Ok(()) };
     let now = call.server.env.now();
     let name = budget.name();
-    let write = Write { name, subresource: "status", part: Part::Status, dry_run };
+    let write = Write { name, subresource: "status", part: Part::Status, dry_run, applied: false };
     write::modify(&of_budget, write, |budget| {
         check(budget)?;
         let mut new = budget.clone();

@@ -13,7 +13,7 @@ pub async fn update(call: &Call<'_>, mut body: Value, dry_run: bool) -> Result<O
     let name = call.info.path_name();
     strategy::check_type(call, &mut body)?;
     check_name(&mut body, name)?;
-    let write = Write { name, subresource: "finalize", part: Part::Whole, dry_run };
+    let write = Write { name, subresource: "finalize", part: Part::Whole, dry_run, applied: false };
     write::modify(call, write, |old| {
         let mut new = old.clone();
         match body.find("spec.finalizers") {

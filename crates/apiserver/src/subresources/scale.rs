@@ -43,7 +43,7 @@ async fn modify(
     mut change: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
 ) -> Result<Object, ApiError> {
     let name = call.info.path_name();
-    let write = Write { name, subresource: "scale", part: Part::Main, dry_run };
+    let write = Write { name, subresource: "scale", part: Part::Main, dry_run, applied: false };
     let changed = write::modify(call, write, |old| {
         let scale = change(&scale_of(call, old))?;
         let replicas = scale.at("spec.replicas").int_or(0);

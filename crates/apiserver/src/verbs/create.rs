@@ -6,18 +6,36 @@ use timonier_store::{Error, Expect};
 
 use crate::admission::{self, Operation, Request, resource_quota};
 use crate::call::{Call, Object};
-use crate::{metadata, network, particulars, rules, strategy, structure, versions, write};
+use crate::{managed, metadata, network, particulars, rules, strategy, structure, versions, write};
 
 /// A name that a `generateName` made can be taken; upstream tries this often.
 const GENERATE_ATTEMPTS: usize = 8;
 
 /// Creates an object. `object` is what the client wrote, with unknown fields already dealt with.
 pub async fn create(call: &Call<'_>, object: Value, dry_run: bool) -> Result<Object, ApiError> {
+    create_with(call, object, dry_run, false).await
+}
+
+/// Creates what was applied; it says itself who manages which fields.
+pub async fn create_applied(
+    call: &Call<'_>,
+    object: Value,
+    dry_run: bool,
+) -> Result<Object, ApiError> {
+    create_with(call, object, dry_run, true).await
+}
+
+async fn create_with(
+    call: &Call<'_>,
+    object: Value,
+    dry_run: bool,
+    applied: bool,
+) -> Result<Object, ApiError> {
     let generated = object.name().is_empty() && !object.at("metadata.generateName").is_empty();
     let attempts = if generated { GENERATE_ATTEMPTS } else { 1 };
     let mut last = Err(ApiError::internal("no attempt was made"));
     for _ in 0..attempts {
-        last = attempt(call, object.clone(), dry_run).await;
+        last = attempt(call, object.clone(), dry_run, applied).await;
         match &last {
             Err(e) if e.is_already_exists() => {}
             _ => return last,
@@ -26,12 +44,23 @@ pub async fn create(call: &Call<'_>, object: Value, dry_run: bool) -> Result<Obj
     last
 }
 
-async fn attempt(call: &Call<'_>, mut object: Value, dry_run: bool) -> Result<Object, ApiError> {
+async fn attempt(
+    call: &Call<'_>,
+    mut object: Value,
+    dry_run: bool,
+    applied: bool,
+) -> Result<Object, ApiError> {
+    let fields = object.at("metadata.managedFields").clone();
     let request =
         Request { call, operation: Operation::Create, subresource: "", old: None, dry_run };
     strategy::prepare_create(call, &mut object)?;
     particulars::on_create(call, &mut object);
     structure::default(&call.row, &mut object, call.server.env.now());
+    if applied {
+        managed::put(&mut object, fields);
+    } else {
+        managed::on_create(call, &mut object);
+    }
     admission::mutate(&request, &mut object).await?;
     let reservation = network::begin(call, &mut object, None, dry_run).await?;
     let result = checked_and_stored(&request, object, dry_run).await;

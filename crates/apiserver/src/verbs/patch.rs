@@ -6,12 +6,13 @@ use timonier_object::Value;
 use timonier_patch::{PatchError, apply_json_patch, apply_merge_patch, apply_strategic};
 
 use crate::call::{Call, Object};
-use crate::decode;
 use crate::http::body::unsupported;
-use crate::query::WriteQuery;
+use crate::query::{FieldValidation, WriteQuery};
 use crate::strategy::{self, Part};
+use crate::verbs::create;
 use crate::verbs::update::check_name;
 use crate::write::{self, Write};
+use crate::{decode, managed};
 
 /// Applies a patch to the object that the URL names.
 pub async fn patch(
@@ -23,12 +24,82 @@ pub async fn patch(
 ) -> Result<Object, ApiError> {
     let name = call.info.path_name();
     let subresource = call.info.subresource.as_str();
-    let write = Write { name, subresource, part, dry_run: options.dry_run };
+    let write = Write { name, subresource, part, dry_run: options.dry_run, applied: false };
     write::modify(call, write, |old| {
         let patched = apply(call, kind, old, patch)?;
         finish(call, patched, name, options)
     })
     .await
+}
+
+/// Server-side apply: merges the applied object into the one that the URL names, or creates it.
+/// Gives whether it was created.
+pub async fn apply_object(
+    call: &Call<'_>,
+    mut applied: Value,
+    part: Part,
+    options: &WriteQuery,
+) -> Result<(bool, Object), ApiError> {
+    let name = call.info.path_name();
+    check_applied(call, &applied)?;
+    check_name(&mut applied, name)?;
+    strategy::set_namespace(call, &mut applied)?;
+    let subresource = call.info.subresource.as_str();
+    let write = Write { name, subresource, part, dry_run: options.dry_run, applied: true };
+    // The schema was asked when the object was applied; what is left has its types.
+    let settled = WriteQuery { field_validation: FieldValidation::Ignore, ..options.clone() };
+    for _ in 0..ATTEMPTS {
+        let exists = call.server.store.snapshot().get(&call.key(name)).is_some();
+        let done = if exists || part != Part::Main {
+            let changed = write::modify(call, write, |old| {
+                let mut new = managed::apply(call, part, old, &applied, options.force)?;
+                // Not the live object's: only what is applied is a precondition.
+                new.set("metadata.resourceVersion", applied.resource_version());
+                finish(call, new, name, &settled)
+            });
+            changed.await.map(|object| (false, object))
+        } else {
+            absent(call, name, &applied)?;
+            let new = managed::apply(call, part, &Value::Null, &applied, options.force)?;
+            let new = finish(call, new, name, &settled)?;
+            create::create_applied(call, new, options.dry_run).await.map(|object| (true, object))
+        };
+        match done {
+            // Somebody created or deleted it in between.
+            Err(e) if exists && e.is_not_found() && part == Part::Main => {}
+            Err(e) if !exists && e.is_already_exists() => {}
+            done => return done,
+        }
+    }
+    Err(ApiError::modified(&call.resource(), name))
+}
+
+const ATTEMPTS: usize = 10;
+
+fn check_applied(call: &Call<'_>, applied: &Value) -> Result<(), ApiError> {
+    let gvk = &call.row.gvk;
+    let same =
+        applied.kind() == gvk.kind && applied.api_version() == gvk.group_version().to_string();
+    if !same {
+        let stated = format!("{}, Kind={}", applied.api_version(), applied.kind());
+        return Err(ApiError::bad_request(format!("invalid object type: {stated}")));
+    }
+    if !applied.at("metadata.managedFields").is_null() {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+/// What names a certain object must find it.
+fn absent(call: &Call<'_>, name: &str, applied: &Value) -> Result<(), ApiError> {
+    let why = match (applied.uid(), applied.resource_version()) {
+        ("", "") => return Ok(()),
+        ("", _) => return Err(call.not_found(name)),
+        (uid, _) => format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        ),
+    };
+    Err(ApiError::conflict(&call.resource(), name, &why))
 }
 
 /// The patched object, checked like one that a client has written.
@@ -76,14 +147,18 @@ pub fn apply(
     })
 }
 
-const WITHOUT_STRATEGIC: &str = "application/json-patch+json, application/merge-patch+json";
+const WITHOUT_STRATEGIC: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 /// What kinds of patches are taken.
-pub const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+pub const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
-/// Server-side apply is not there yet; clients fall back to client-side apply.
+/// What subresources take that are no parts of an object.
+const WITHOUT_APPLY: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+
+/// Server-side apply is for objects and their status.
 pub fn apply_unsupported() -> ApiError {
-    unsupported(ACCEPTED)
+    unsupported(WITHOUT_APPLY)
 }
 
 /// The kind of a patch by its content type.
@@ -92,7 +167,7 @@ pub fn kind(content_type: &str) -> Result<PatchType, ApiError> {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         "application/strategic-merge-patch+json" => Ok(PatchType::Strategic),
-        "application/apply-patch+yaml" => Err(apply_unsupported()),
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
         _ => Err(unsupported(ACCEPTED)),
     }
 }

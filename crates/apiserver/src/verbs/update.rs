@@ -35,7 +35,7 @@ pub async fn update(
         return Err(write::version_required(call, name));
     }
     let subresource = call.info.subresource.as_str();
-    let write = Write { name, subresource, part, dry_run };
+    let write = Write { name, subresource, part, dry_run, applied: false };
     write::modify(call, write, |_| Ok(object.clone())).await.map(Updated::Changed)
 }
 

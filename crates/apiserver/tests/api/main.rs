@@ -2,6 +2,7 @@
 
 mod common;
 
+mod apply;
 mod authentication;
 mod authorization;
 mod bodies;

@@ -50,14 +50,13 @@ async fn patches_that_do_not_fit() {
         ("merge-patch+json", r#"{"data":7}"#, 400),
         ("merge-patch+json", r#"{"metadata":{"name":"b"}}"#, 400),
         ("json", "{}", 415),
-        ("apply-patch+yaml", "{}", 415),
+        ("apply-patch+yaml", "{}", 422),
     ] {
         let (got, status) = patch(&mut api, &path, kind, body).await;
         assert_eq!(got, code, "{kind} {body}: {status}");
     }
-    // Clients fall back to applying by themselves on 415, whatever else they ask for.
     let apply = format!("{path}?fieldManager=kubectl&force=false");
-    assert_eq!(patch(&mut api, &apply, "apply-patch+yaml", "{}").await.0, 415);
+    assert_eq!(patch(&mut api, &apply, "apply-patch+yaml", "{}").await.0, 400);
     let forced = patch(&mut api, &apply, "merge-patch+json", "{}").await;
     assert_eq!(
         forced.1.at("message").str(),

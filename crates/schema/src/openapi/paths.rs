@@ -318,7 +318,10 @@ impl Writer<'_, '_> {
                 operation.parameters.push(FORCE);
                 operation.codes = PUT;
                 let schema = self.schemas.refer("meta.v1.Patch");
-                operation.body = Some(Body { types: PATCHES.to_vec(), schema, required: true });
+                // By the list clients learn whether they may send a strategic merge patch.
+                let strategic = |kind: &&str| !self.row.is_custom() || !kind.contains("strategic");
+                let types = PATCHES.into_iter().filter(strategic).collect();
+                operation.body = Some(Body { types, schema, required: true });
             }
             _ => {
                 operation.description = format!("delete a {name}");
