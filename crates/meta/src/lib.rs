@@ -10,6 +10,7 @@
 #![no_std]
 extern crate alloc;
 
+pub mod capabilities;
 pub mod env;
 pub mod field_path;
 pub mod gvk;

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use smol_str::SmolStr;
+use timonier_meta::capabilities;
 use timonier_object::Value;
 
 /// The seccomp profile of a container.
@@ -56,51 +57,6 @@ const DEFAULT: [&str; 14] = [
     "AUDIT_WRITE",
 ];
 
-/// All capabilities of the kernel, in order, without `CAP_`.
-const ALL: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
 /// Merges the security contexts. The error is the message of `CreateContainerConfigError`.
 pub fn security(pod: &Value, container: &Value) -> Result<Security, String> {
     let outer = pod.at("spec.securityContext");
@@ -136,7 +92,7 @@ fn capabilities(stated: &Value, privileged: bool) -> Result<Vec<String>, String>
     let drop: Vec<String> = stated.at("drop").items().iter().map(bare).collect();
     let has = |list: &[String], name: &str| list.iter().any(|c| c == name);
     for name in add.iter().chain(&drop) {
-        if name != "ALL" && !ALL.contains(&name.as_str()) {
+        if name != "ALL" && !capabilities::ALL.contains(&name.as_str()) {
             return Err(format!("unknown capability \"CAP_{name}\""));
         }
     }
@@ -149,7 +105,7 @@ fn capabilities(stated: &Value, privileged: bool) -> Result<Vec<String>, String>
         }
         DEFAULT.contains(&name) && !has(&drop, name) && !has(&drop, "ALL")
     };
-    Ok(ALL.iter().filter(|c| kept(c)).map(|c| format!("CAP_{c}")).collect())
+    Ok(capabilities::ALL.iter().filter(|c| kept(c)).map(|c| format!("CAP_{c}")).collect())
 }
 
 fn seccomp(profile: &Value, privileged: bool) -> Result<Seccomp, String> {

@@ -2,54 +2,11 @@
 
 use std::io;
 
+use timonier_meta::capabilities::ALL;
+
 use super::user::Identity;
 use super::{Explain, Outcome, check};
 use crate::spec::Security;
-
-/// In the kernel's order.
-const NAMES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
 
 /// Checks names before anything runs.
 pub fn mask(security: &Security) -> Outcome<u64> {
@@ -63,7 +20,7 @@ pub fn mask(security: &Security) -> Outcome<u64> {
         if short == "ALL" {
             return Ok(u64::MAX);
         }
-        match NAMES.iter().position(|n| *n == short) {
+        match ALL.iter().position(|n| *n == short) {
             Some(bit) => mask |= 1 << bit,
             None => return Err(format!("unknown capability {name:?}")),
         }
@@ -148,6 +105,6 @@ mod tests {
         assert_eq!(mask(&security), Ok(1 | 1 << 12));
         security.capabilities = vec!["CAP_NONSENSE".into()];
         assert_eq!(mask(&security), Err("unknown capability \"CAP_NONSENSE\"".into()));
-        assert_eq!(NAMES[40], "CHECKPOINT_RESTORE");
+        assert_eq!(ALL[40], "CHECKPOINT_RESTORE");
     }
 }
