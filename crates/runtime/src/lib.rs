@@ -35,6 +35,7 @@ mod file_watch;
 mod files;
 mod foreground;
 mod init;
+mod owned;
 mod seccomp;
 mod shim;
 mod spec;

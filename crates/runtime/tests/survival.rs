@@ -75,6 +75,27 @@ async fn a_killed_shim_takes_its_containers_with_it() {
     f.runtime.remove_sandbox(&sandbox).await.unwrap();
 }
 
+/// A pod whose sandbox died has a second one in the same cgroup.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_sandbox_of_a_pod_goes_without_harm_to_the_new_one() {
+    let Some(f) = Fixture::new().await else { return };
+    let dead = f.sandbox("pod").await;
+    let lost = f.start(&dead, f.config(&["sleep", "1000"])).await;
+    kill(f.runtime.sandbox_status(&dead).await.unwrap().pid.unwrap());
+    exited(&f.runtime, &lost).await;
+    let old = f.sandbox("pod").await;
+    let new = f.sandbox("pod").await;
+    let id = f.start(&new, f.config(&["sleep", "1000"])).await;
+    let before = f.runtime.container_status(&id).await.unwrap();
+    f.runtime.remove_sandbox(&old).await.unwrap();
+    let second = f.reopen().await;
+    second.remove_sandbox(&dead).await.unwrap();
+    let got = second.exec_sync(&id, &["true".into()], None).await.unwrap();
+    assert_eq!(got.exit_code, 0);
+    assert_eq!(second.container_status(&id).await.unwrap(), before);
+    second.remove_sandbox(&new).await.unwrap();
+}
+
 /// All processes and mounts are gone, the files are still there.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_reboot_pods_are_listed_as_over_and_can_be_removed() {

@@ -20,6 +20,7 @@ use super::{Shared, blocking, new_id};
 use crate::api::*;
 use crate::error::Context;
 use crate::files::{self, ExitRecord};
+use crate::owned;
 use crate::shim::protocol::{Answer, Call, ShimConfig, VERSION};
 
 /// How long a shim may take to set a pod up, and to end it.
@@ -38,6 +39,7 @@ pub struct Saved {
 pub async fn run(shared: &Arc<Shared>, config: SandboxConfig) -> Result<String> {
     check(&config)?;
     let id = new_id();
+    let _making = shared.state.making(&config.cgroup_parent);
     let dir = shared.config.state_dir.join(&id);
     let saved = Saved { config, created_at: SystemTime::now() };
     match start(shared, &id, &dir, &saved).await {
@@ -54,7 +56,8 @@ pub async fn run(shared: &Arc<Shared>, config: SandboxConfig) -> Result<String> 
             Ok(id)
         }
         Err(error) => {
-            let _ = clear(shared, &dir, &saved.config.cgroup_parent).await;
+            let parent = &saved.config.cgroup_parent;
+            let _ = clear(shared, &dir, parent, shared.state.is_last(&id, parent)).await;
             Err(error)
         }
     }
@@ -191,16 +194,22 @@ pub async fn remove(shared: &Arc<Shared>, id: &str) -> Result<()> {
     };
     stop(shared, id).await?;
     let cgroup = shared.state.sandbox(id)?.config.cgroup_parent;
-    clear(shared, &dir, &cgroup).await?;
+    let last = shared.state.is_last(id, &cgroup);
+    clear(shared, &dir, &cgroup, last).await?;
     shared.state.remove_sandbox(id);
     Ok(())
 }
 
-/// Removes what a sandbox leaves on the host.
-pub async fn clear(shared: &Arc<Shared>, dir: &Path, cgroup: &str) -> Result<()> {
-    let (cgroups, dir, cgroup) = (shared.cgroups.clone(), dir.to_path_buf(), cgroup.to_string());
+/// Removes what a sandbox leaves on the host; the pod's cgroup only with the pod's last sandbox.
+async fn clear(shared: &Arc<Shared>, dir: &Path, parent: &str, last: bool) -> Result<()> {
+    let (cgroups, dir, parent) = (shared.cgroups.clone(), dir.to_path_buf(), parent.to_string());
     blocking("remove the sandbox", move || {
-        cgroups.remove(&cgroup)?;
+        for cgroup in owned::all(&dir, &parent) {
+            cgroups.remove(&cgroup)?;
+        }
+        if last {
+            cgroups.remove(&parent)?;
+        }
         remove_dir(&dir)
     })
     .await
@@ -230,12 +239,12 @@ pub async fn lost(shared: &Arc<Shared>, id: &str) {
     shared.emit(Event::SandboxStopped { sandbox: id.into() });
 }
 
-/// Kills what is left of a pod without a shim.
-pub async fn sweep(shared: &Arc<Shared>, dir: &Path, cgroup: &str) {
-    let (cgroups, dir, cgroup) = (shared.cgroups.clone(), dir.to_path_buf(), cgroup.to_string());
+/// Kills what is left of a sandbox without a shim.
+pub async fn sweep(shared: &Arc<Shared>, dir: &Path, parent: &str) {
+    let (cgroups, dir, parent) = (shared.cgroups.clone(), dir.to_path_buf(), parent.to_string());
     let _ = blocking("sweep the sandbox", move || {
-        if cgroups.exists(&cgroup) {
-            cgroups.kill(&cgroup);
+        for cgroup in owned::all(&dir, &parent).iter().filter(|c| cgroups.exists(c)) {
+            cgroups.kill(cgroup);
         }
         let _ = rustix::mount::unmount(dir.join("shm"), rustix::mount::UnmountFlags::DETACH);
         Ok(())

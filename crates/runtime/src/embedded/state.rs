@@ -19,6 +19,20 @@ pub struct State(Mutex<Tables>);
 struct Tables {
     sandboxes: BTreeMap<String, Sandbox>,
     containers: BTreeMap<String, Container>,
+    /// The pods' cgroups in which a sandbox is being made.
+    making: Vec<String>,
+}
+
+/// Holds a pod's cgroup while a sandbox is being made in it.
+pub struct Making<'a>(&'a State, String);
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        let mut tables = self.0.lock();
+        if let Some(at) = tables.making.iter().position(|p| *p == self.1) {
+            tables.making.swap_remove(at);
+        }
+    }
 }
 
 pub struct Sandbox {
@@ -38,6 +52,23 @@ impl State {
         // A panic while holding the lock cannot leave a half-done change: every one is a single
         // insertion or removal.
         self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Notes that a sandbox is being made, until the value is dropped.
+    pub fn making(&self, parent: &str) -> Making<'_> {
+        self.lock().making.push(parent.to_owned());
+        Making(self, parent.to_owned())
+    }
+
+    /// Whether no other sandbox is in this cgroup of a pod, or is being made in it.
+    pub fn is_last(&self, id: &str, parent: &str) -> bool {
+        let tables = self.lock();
+        let in_it = |s: &Sandbox| s.status.config.cgroup_parent == parent;
+        let known = tables.sandboxes.contains_key(id);
+        // One that is not in the table yet is itself among those being made.
+        let making = tables.making.iter().filter(|p| *p == parent).count();
+        making == usize::from(!known)
+            && !tables.sandboxes.iter().any(|(other, s)| other != id && in_it(s))
     }
 
     pub fn sandbox(&self, id: &str) -> Result<SandboxStatus> {

@@ -15,6 +15,7 @@ use super::streams::{Attachment, Sink, Streams};
 use super::{Container, Kind, Shim, Starting};
 use crate::files;
 use crate::init::{Job, PidNamespace, Plan, ProcessSpec, Stdio, launch};
+use crate::owned;
 use crate::spec::PidMode;
 
 /// What a call leads to at once; `None` when the reply comes later.
@@ -78,7 +79,9 @@ impl Shim {
             Call::Sockets => sockets(),
             Call::Stop => {
                 self.stopping = Some((client, request.id));
-                self.cgroups.kill(&self.config.sandbox.cgroup_parent);
+                for cgroup in self.own_cgroups() {
+                    self.cgroups.kill(&cgroup);
+                }
                 Ok(None)
             }
         }
@@ -238,11 +241,15 @@ impl Shim {
             .ok_or_else(|| "container not running".to_string())
     }
 
+    fn own_cgroups(&self) -> Vec<String> {
+        owned::all(&self.dir, &self.config.sandbox.cgroup_parent)
+    }
+
     /// Answers whoever asked to stop once everything is gone.
     pub(super) fn finish_stopping(&mut self) {
         let Some((client, id)) = self.stopping else { return };
         let busy = !self.starting.is_empty() || self.containers.values().any(|c| c.exit.is_none());
-        if busy || !self.cgroups.processes(&self.config.sandbox.cgroup_parent).is_empty() {
+        if busy || self.own_cgroups().iter().any(|c| !self.cgroups.processes(c).is_empty()) {
             return;
         }
         let point = self.dir.join("shm");

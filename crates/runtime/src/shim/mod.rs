@@ -31,6 +31,7 @@ use crate::api::Exit;
 use crate::cgroup::Cgroups;
 use crate::files;
 use crate::init::Plan;
+use crate::owned;
 use crate::spec::PidMode;
 use protocol::{Message, Request, ShimConfig};
 use streams::{Sink, Source, Streams};
@@ -133,7 +134,7 @@ impl Shim {
         let listener = setup::prepare(dir, &config)?;
         let pause = match config.sandbox.pid {
             PidMode::Pod => {
-                let cgroup = format!("{}/pause", config.sandbox.cgroup_parent);
+                let cgroup = owned::pause(dir, &config.sandbox.cgroup_parent);
                 Some(pause::start(&cgroups, &cgroup, dir).map_err(|e| e.to_string())?)
             }
             _ => None,
