@@ -181,7 +181,6 @@ pub fn error(call: &Call<'_>, name: &str, error: Error) -> ApiError {
         Error::Conflict { current: None } => call.not_found(name),
         Error::Conflict { .. } => ApiError::modified(&call.resource(), name),
         Error::TooLarge { limit, .. } => ApiError::too_large(&format!("limit is {limit}")),
-        Error::Full(why) => ApiError::internal(why),
         Error::Unavailable(why) => {
             let mut e = ApiError::unavailable(why);
             e.retry_after_seconds = 1;

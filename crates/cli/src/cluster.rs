@@ -1,13 +1,14 @@
 //! What is settled once for a cluster and kept in its data directory.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::registry::Registry;
+use crate::{files, port};
 
 /// The settings of a cluster: chosen at the first `up`, the same ever after.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,28 +147,28 @@ impl ClusterConfig {
     }
 
     /// The settings in the data directory; chosen and written where there are none.
+    ///
+    /// # Errors
+    /// A name or port that is not the cluster's, or is another cluster's of this host.
     pub fn load_or_create(
         paths: &Paths,
         name: Option<&str>,
         api_port: Option<u16>,
     ) -> Result<Self> {
+        Self::load_or_create_in(&Registry::host(), paths, name, api_port)
+    }
+
+    /// The same among the clusters of a registry.
+    pub fn load_or_create_in(
+        registry: &Registry,
+        paths: &Paths,
+        name: Option<&str>,
+        api_port: Option<u16>,
+    ) -> Result<Self> {
+        let registry = registry.lock()?;
         if let Some(config) = Self::load(paths)? {
-            if let Some(joined) = &config.joined {
-                bail!(
-                    "{} holds a node of the cluster at {}; `timonier agent` runs it",
-                    paths.data.display(),
-                    joined.server
-                );
-            }
-            if let Some(name) = name.filter(|n| *n != config.name) {
-                bail!("{} holds the cluster {:?}, not {name:?}", paths.data.display(), config.name);
-            }
-            if let Some(port) = api_port.filter(|p| *p != config.api_port) {
-                bail!(
-                    "the cluster's API server is on port {}, and stays there; port {port} would need a new cluster",
-                    config.api_port
-                );
-            }
+            config.check(paths, name, api_port)?;
+            registry.claim(&config.name, &paths.data)?;
             return Ok(config);
         }
         let name = name.unwrap_or(DEFAULT_NAME);
@@ -176,7 +177,8 @@ impl ClusterConfig {
                 "{name:?} cannot name a cluster: use at most 32 lower case letters, digits and '-'"
             );
         }
-        let config = Self::choose(name, api_port)?;
+        registry.claim(name, &paths.data)?;
+        let config = Self::choose(name, api_port, &registry.others(name))?;
         config.save(paths)?;
         Ok(config)
     }
@@ -187,17 +189,42 @@ impl ClusterConfig {
         files::write_private(&paths.config(), &serde_json::to_vec_pretty(self)?)
     }
 
-    fn choose(name: &str, api_port: Option<u16>) -> Result<Self> {
-        let (service_cidr, pod_cidr) = free_ranges(&used_routes()?)?;
+    fn check(&self, paths: &Paths, name: Option<&str>, api_port: Option<u16>) -> Result<()> {
+        if let Some(joined) = &self.joined {
+            bail!(
+                "{} holds a node of the cluster at {}; `timonier agent` runs it",
+                paths.data.display(),
+                joined.server
+            );
+        }
+        if let Some(name) = name.filter(|n| *n != self.name) {
+            bail!("{} holds the cluster {:?}, not {name:?}", paths.data.display(), self.name);
+        }
+        if let Some(port) = api_port.filter(|p| *p != self.api_port) {
+            bail!(
+                "the cluster's API server is on port {}, and stays there; port {port} would need a new cluster",
+                self.api_port
+            );
+        }
+        Ok(())
+    }
+
+    fn choose(name: &str, api_port: Option<u16>, others: &[ClusterConfig]) -> Result<Self> {
+        let mut used = used_routes()?;
+        used.extend(others.iter().flat_map(|c| [c.service_cidr, c.pod_cidr]));
+        let (service_cidr, pod_cidr) = free_ranges(&used)?;
         let node_ip = node_address();
         let api_port = match api_port {
             Some(port) => {
-                check_port(port)?;
+                if let Some(other) = others.iter().find(|c| c.uses(port)) {
+                    bail!("port {port} belongs to the cluster {:?} of this host", other.name);
+                }
+                port::check(port)?;
                 port
             }
-            None => free_port(6443)?,
+            None => free_port(6443, others)?,
         };
-        let kubelet_port = free_port(10250)?;
+        let kubelet_port = free_port(10250, others)?;
         let node_name = host_name().unwrap_or_else(|| "node".to_owned());
         let node_pod_cidr = Cidr { base: pod_cidr.base, bits: 24 };
         Ok(ClusterConfig {
@@ -222,6 +249,10 @@ impl ClusterConfig {
         }
     }
 
+    fn uses(&self, port: u16) -> bool {
+        self.api_port == port || self.kubelet_port == port
+    }
+
     /// The address of the `kubernetes` Service.
     pub fn api_service_ip(&self) -> Ipv4Addr {
         self.service_cidr.address(1)
@@ -241,23 +272,16 @@ impl ClusterConfig {
     }
 }
 
-/// Fails with the reason if the port cannot be listened on.
-pub fn check_port(port: u16) -> Result<()> {
-    TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
-        .map(drop)
-        .with_context(|| format!("port {port} cannot be used"))
-}
-
 /// The host's name, where it can name a Node.
 pub fn host_name() -> Option<String> {
     let name = nix::unistd::gethostname().ok()?.into_string().ok()?.to_ascii_lowercase();
     (!name.is_empty() && timonier_meta::names::dns1123_subdomain(&name).is_empty()).then_some(name)
 }
 
-/// The first port from `first` on that can be listened on.
-pub fn free_port(first: u16) -> Result<u16> {
+/// The first port from `first` on that can be listened on and is no other cluster's.
+pub fn free_port(first: u16, others: &[ClusterConfig]) -> Result<u16> {
     (first..first + 100)
-        .find(|p| check_port(*p).is_ok())
+        .find(|p| !others.iter().any(|c| c.uses(*p)) && port::check(*p).is_ok())
         .with_context(|| format!("no free port from {first} to {}", first + 99))
 }
 
@@ -335,16 +359,26 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_chosen_once() {
+    fn settings_are_chosen_once_and_differ_from_those_of_other_clusters() {
         let dir = tempfile::tempdir().unwrap();
-        let paths = Paths { data: dir.path().join("d") };
-        let first = ClusterConfig::load_or_create(&paths, Some("a"), None).unwrap();
-        assert_eq!(ClusterConfig::load_or_create(&paths, None, None).unwrap(), first);
-        assert!(ClusterConfig::load_or_create(&paths, Some("b"), None).is_err());
-        assert!(ClusterConfig::load_or_create(&paths, None, Some(first.api_port + 1)).is_err());
-        assert!(
-            ClusterConfig::load_or_create(&Paths { data: dir.path().join("e") }, Some("A b"), None)
-                .is_err()
-        );
+        let registry = Registry::at(&dir.path().join("registry"));
+        let load = |data: &str, name, port| {
+            let paths = Paths { data: dir.path().join(data) };
+            ClusterConfig::load_or_create_in(&registry, &paths, name, port)
+        };
+        let first = load("d", Some("a"), None).unwrap();
+        assert_eq!(load("d", None, None).unwrap(), first);
+        assert!(load("d", Some("b"), None).is_err());
+        assert!(load("d", None, Some(first.api_port + 1)).is_err());
+        assert!(load("e", Some("A b"), None).is_err());
+        assert!(load("e", Some("a"), None).unwrap_err().to_string().contains("--name"));
+        let text = load("e", Some("b"), Some(first.api_port)).unwrap_err().to_string();
+        assert!(text.contains("belongs to the cluster \"a\""), "{text}");
+        let second = load("e", Some("b"), None).unwrap();
+        assert!(!second.service_cidr.overlaps(&first.service_cidr));
+        assert!(!second.pod_cidr.overlaps(&first.pod_cidr));
+        for port in [second.api_port, second.kubelet_port] {
+            assert!(!first.uses(port), "{port}");
+        }
     }
 }

@@ -39,9 +39,9 @@ fn open(path: &Path) -> Result<File> {
 pub fn take(path: &Path) -> Result<ServerLock> {
     match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
         Ok(mut lock) => {
-            lock.set_len(0)?;
             lock.rewind()?;
-            write!(lock, "{}", std::process::id())?;
+            // In place and of one length, so that it needs no room on a full disk.
+            write!(lock, "{:<10}", std::process::id())?;
             lock.flush()?;
             Ok(ServerLock(lock))
         }

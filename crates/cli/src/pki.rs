@@ -142,10 +142,22 @@ fn names(request: &Request<'_>) -> Result<CertificateParams> {
     Ok(params)
 }
 
+/// Whether the certificate (PEM) is one that [`Pki::open`] made for a cluster of this name.
+pub fn is_authority_of(certificate: &[u8], cluster: &str) -> bool {
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate) else { return false };
+    let Ok(parsed) = pem.parse_x509() else { return false };
+    let name = parsed.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
+    name.is_some_and(|n| n == authority_name(cluster))
+}
+
+fn authority_name(cluster: &str) -> String {
+    format!("{cluster}-ca")
+}
+
 fn new_authority(cluster: &str) -> Result<KeyPairPem> {
     let mut params = CertificateParams::new(Vec::new())?;
     let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, format!("{cluster}-ca"));
+    name.push(DnType::CommonName, authority_name(cluster));
     params.distinguished_name = name;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![

@@ -34,6 +34,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Runs until SIGTERM or SIGINT. Containers keep running when it ends.
 pub fn run(args: &AgentArgs) -> Result<()> {
     let paths = args.paths();
+    preflight::root()?;
     namespaces::settle(&paths, args.netns.as_deref())?;
     preflight::check()?;
     logging::start();

@@ -9,6 +9,7 @@ mod logging;
 mod node;
 mod server;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -23,9 +24,20 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("timonier: {error:#}");
+            if is_for_root(&error) {
+                eprintln!("A cluster's files are root's alone: run it with sudo.");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Whether root would have succeeded.
+fn is_for_root(error: &anyhow::Error) -> bool {
+    let refused = |e: &(dyn std::error::Error + 'static)| {
+        e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::PermissionDenied)
+    };
+    !nix::unistd::geteuid().is_root() && error.chain().any(refused)
 }
 
 fn run(what: Command) -> anyhow::Result<()> {

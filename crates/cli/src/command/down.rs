@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::args::ClusterArgs;
 use crate::cluster::{ClusterConfig, Paths};
-use crate::{kubeconfig, lock, teardown};
+use crate::{contexts, lock, teardown};
 
 /// Stops the cluster. Its data stays, so that the next `up` resumes the same workloads.
 pub fn run(args: &ClusterArgs) -> Result<()> {
@@ -24,8 +24,8 @@ pub fn stop(paths: &Paths, config: &ClusterConfig) -> Result<()> {
         running.stop(&paths.lock())?;
     }
     teardown::run(paths, config)?;
-    if let Some(user) = kubeconfig::user_path().filter(|_| config.joined.is_none()) {
-        kubeconfig::remove(&user, &config.name)?;
+    if config.joined.is_none() {
+        contexts::remove(paths, config)?;
     }
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! `timonier reset`: as `down`, and the data goes too.
 
 use std::fs;
+use std::io;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::args::ClusterArgs;
 use crate::cluster::ClusterConfig;
 use crate::command::down;
+use crate::registry::Registry;
 
 /// Stops the cluster and deletes its data directory.
 pub fn run(args: &ClusterArgs) -> Result<()> {
@@ -16,7 +19,20 @@ pub fn run(args: &ClusterArgs) -> Result<()> {
         return Ok(());
     };
     down::stop(&paths, &config)?;
-    fs::remove_dir_all(&paths.data).with_context(|| format!("delete {}", paths.data.display()))?;
+    delete(&paths.data).with_context(|| format!("delete {}", paths.data.display()))?;
+    Registry::host().lock()?.release(&config.name, &paths.data)?;
     println!("{} and its data are gone", config.title());
     Ok(())
+}
+
+/// Deletes the directory; of one that a disk is mounted on, only what is in it.
+fn delete(data: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(data) {
+        Err(e)
+            if e.kind() == io::ErrorKind::ResourceBusy && fs::read_dir(data)?.next().is_none() =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
 }

@@ -12,7 +12,7 @@ use http::Method;
 use crate::args::UpArgs;
 use crate::cluster::{ClusterConfig, Paths};
 use crate::lock::Running;
-use crate::{access, kubeconfig, lock, namespaces, preflight, progress};
+use crate::{access, contexts, kubeconfig, lock, namespaces, preflight, progress};
 
 /// How long a server that holds the lock may take to answer or to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +23,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub fn run(args: &UpArgs) -> Result<()> {
     let started = Instant::now();
     let paths = args.cluster.paths();
+    preflight::root()?;
     namespaces::settle(&paths, None)?;
     preflight::check()?;
     let config = ClusterConfig::load_or_create(&paths, args.cluster.name.as_deref(), args.port)?;
@@ -104,7 +105,7 @@ fn start_server(
 
 fn tell_access(paths: &Paths, config: &ClusterConfig, out: &mut impl Write) -> Result<()> {
     let kubeconfig = paths.kubeconfig();
-    let current = kubeconfig::user_path()
+    let current = contexts::user_path(paths)
         .and_then(|p| kubeconfig::current_context(&p).ok())
         .is_some_and(|c| c == config.name);
     if current {

@@ -169,7 +169,7 @@ impl Joining {
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(443));
         let node_ip = cluster::address_towards((host, port)).unwrap_or(Ipv4Addr::LOCALHOST);
         let kubelet_port = match kubelet_port {
-            0 => cluster::free_port(10250).map_err(ApiError::internal)?,
+            0 => cluster::free_port(10250, &[]).map_err(ApiError::internal)?,
             port => port,
         };
         let node_pod_cidr = range(self.register(client).await?)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use timonier_cli::cluster::ClusterConfig;
+use timonier_cli::port as ports;
 use timonier_meta::Environment;
 use timonier_node::PodTable;
 use timonier_node::server::{NodeServer, ServerConfig, ServerTls};
@@ -31,7 +32,7 @@ pub async fn start(
     let port = config.kubelet_port;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
         .await
-        .with_context(|| format!("the kubelet's port {port} cannot be used"))?;
+        .map_err(|error| ports::refused("the kubelet's port", port, &error))?;
     let server_config = ServerConfig::new(&config.node_name, tls);
     let Served { runtime, pods, env } = served;
     let server = NodeServer::new(server_config, Arc::new(pods), runtime, env)

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
 use timonier_cli::cluster::{ClusterConfig, Paths};
+use timonier_cli::contexts;
 use timonier_cli::kubeconfig::{self, Access};
 use timonier_cli::pki::{KeyPairPem, Pki, Request};
 
@@ -70,14 +71,18 @@ impl Certificates {
         })
     }
 
-    /// Writes the administrator's kubeconfig, and adds its context to the user's.
-    pub fn write_kubeconfigs(&self, paths: &Paths, config: &ClusterConfig) -> Result<()> {
+    /// Writes the administrator's kubeconfig, and adds its context to the user's. Returns what the
+    /// user should know about the latter, if anything.
+    pub fn write_kubeconfigs(
+        &self,
+        paths: &Paths,
+        config: &ClusterConfig,
+    ) -> Result<Option<String>> {
         let server = config.server_url();
         let access =
             Access { name: &config.name, server: &server, ca: &self.ca, client: &self.admin };
         kubeconfig::write(&paths.kubeconfig(), &access)?;
-        super::merge_into_users(&access);
-        Ok(())
+        contexts::add(paths, &access)
     }
 }
 

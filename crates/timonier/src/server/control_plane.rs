@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, anyhow};
 use timonier_apiserver::{ApiServer, Config, KubeletTls, ServingTls};
 use timonier_cli::cluster::{ClusterConfig, Paths};
+use timonier_cli::port;
 use timonier_client::Client;
 use timonier_client::cache::Caches;
 use timonier_meta::{Environment, SmolStr};
@@ -49,7 +50,7 @@ pub async fn start(
             .context("start the API server")?;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.api_port)))
         .await
-        .with_context(|| format!("the API server's port {} cannot be used", config.api_port))?;
+        .map_err(|error| port::refused("the API server's port", config.api_port, &error))?;
     let tls = ServingTls {
         // With the authority behind it: nodes that join know that by its hash.
         certificate_pem: format!("{}{}", certificates.apiserver.certificate, certificates.ca)

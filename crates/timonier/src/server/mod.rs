@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use timonier_cli::args::ServerArgs;
 use timonier_cli::cluster::{ClusterConfig, Paths};
 use timonier_cli::progress::Reporter;
-use timonier_cli::{files, kubeconfig, lock, namespaces, preflight};
+use timonier_cli::{files, lock, namespaces, preflight};
 use timonier_meta::{Environment, SmolStr};
 use timonier_node::server::ServerTls;
 use timonier_policy::User;
@@ -48,8 +48,12 @@ pub fn run(args: &ServerArgs) -> Result<()> {
 
 fn compose(args: &ServerArgs, reporter: Reporter) -> Result<()> {
     let paths = args.up.cluster.paths();
+    preflight::root()?;
     namespaces::settle(&paths, None)?;
-    preflight::check()?;
+    if !args.background {
+        // `up` has checked already.
+        preflight::check()?;
+    }
     files::create_private_dir(&paths.data)?;
     let _lock = lock::take(&paths.lock())?;
     namespaces::keep_network(&paths)?;
@@ -75,8 +79,11 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let env: Arc<dyn Environment> = Arc::new(System);
     let plane = control_plane::start(paths, config, certificates, env.clone()).await?;
-    certificates.write_kubeconfigs(paths, config)?;
+    let note = certificates.write_kubeconfigs(paths, config)?;
     reporter.step(&format!("the API server answers on {}", config.server_url()));
+    if let Some(note) = note {
+        reporter.step(&note);
+    }
     joining::publish(&*plane.admin, config, &certificates.ca).await?;
     let node = node::start(node_setup(paths, config, certificates, &plane, env)).await?;
     reporter.step("the node has started");
@@ -141,12 +148,4 @@ fn end_anyway() {
         tracing::warn!("tasks did not end in time");
         std::process::exit(0);
     });
-}
-
-/// Names the user's kubeconfig problem without failing for it: the cluster has its own file.
-fn merge_into_users(access: &kubeconfig::Access<'_>) {
-    let Some(path) = kubeconfig::user_path() else { return };
-    if let Err(error) = kubeconfig::merge(&path, access) {
-        tracing::warn!("the context was not added to {}: {error:#}", path.display());
-    }
 }
