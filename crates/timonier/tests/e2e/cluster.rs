@@ -1,8 +1,10 @@
 //! The cluster under test.
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::machine::Machine;
 use crate::shell::{self, Result};
 
 /// A cluster of its own name and data directory, so that it meets no other on this host.
@@ -10,6 +12,8 @@ pub struct Cluster {
     pub name: String,
     pub data: PathBuf,
     home: PathBuf,
+    /// Where it runs, if not on this host itself.
+    machine: Option<Machine>,
 }
 
 /// The binary under test: `$TIMONIER_BIN`, else the one that cargo built with this test.
@@ -21,44 +25,82 @@ pub fn binary() -> PathBuf {
 }
 
 impl Cluster {
-    /// Starts a cluster on an empty data directory and imports the test image.
+    /// Starts a cluster on an empty data directory and imports the test images.
     pub fn up(name: &str) -> Result<Cluster> {
-        let base = std::env::temp_dir().join(format!("timonier-{name}-{}", std::process::id()));
-        let cluster =
-            Cluster { name: name.into(), data: base.join("data"), home: base.join("home") };
-        std::fs::create_dir_all(&cluster.home).map_err(|e| e.to_string())?;
-        let up = cluster.timonier(&["up"]).and_then(|text| {
-            println!("{text}");
-            crate::cases::images::build_all(&cluster)
-        });
-        match up {
-            Ok(()) => Ok(cluster),
-            Err(why) => {
-                let log = std::fs::read_to_string(cluster.data.join("server.log"));
-                let _ = cluster.down();
-                Err(format!("{why}\n{}", log.unwrap_or_default()))
-            }
-        }
+        let base = base(name);
+        let cluster = Cluster::of(name, base.join("data"), base.join("home"))?;
+        cluster.start(crate::cases::images::build_all)?;
+        Ok(cluster)
     }
 
-    /// Stops the cluster and deletes its data.
+    /// A cluster of a user of its own, not there yet.
+    pub fn alone(name: &str, machine: Option<Machine>) -> Result<Scratch> {
+        let base = base(name);
+        let cluster = Cluster::of(name, base.join("data"), base.join("home"))?;
+        Ok(Scratch(Cluster { machine, ..cluster }))
+    }
+
+    /// A second cluster of the same user, not there yet.
+    pub fn neighbour(&self, name: &str) -> Result<Scratch> {
+        Cluster::of(name, base(name).join("data"), self.home.clone()).map(Scratch)
+    }
+
+    fn of(name: &str, data: PathBuf, home: PathBuf) -> Result<Cluster> {
+        let name = format!("{name}-{}", std::process::id());
+        std::fs::create_dir_all(&home).map_err(|e| e.to_string())?;
+        std::fs::create_dir_all(data.parent().unwrap_or(&data)).map_err(|e| e.to_string())?;
+        Ok(Cluster { name, data, home, machine: None })
+    }
+
+    /// Brings the cluster up and makes images; what was started goes again where that fails.
+    pub fn start(&self, images: fn(&Cluster) -> Result) -> Result {
+        let up = self.timonier(&["up"]).and_then(|text| {
+            println!("{text}");
+            images(self)
+        });
+        up.map_err(|why| {
+            let log = std::fs::read_to_string(self.data.join("server.log"));
+            let _ = self.down();
+            format!("{why}\n{}", log.unwrap_or_default())
+        })
+    }
+
+    /// Stops the cluster and deletes its data, and its user's home unless others use it.
     pub fn down(&self) -> Result {
         self.timonier(&["reset"])?;
         if self.data.exists() {
             return Err(format!("{} is still there after reset", self.data.display()));
         }
-        std::fs::remove_dir_all(self.home.parent().unwrap_or(&self.home)).map_err(|e| e.to_string())
+        std::fs::remove_dir_all(self.base()).map_err(|e| e.to_string())
+    }
+
+    /// The directory above everything of this cluster that a test makes.
+    pub fn base(&self) -> &Path {
+        self.data.parent().unwrap_or(&self.data)
     }
 
     /// A command of the binary on this cluster.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = self.program(&binary());
         command.args(arguments).arg("--data-dir").arg(&self.data);
         if arguments.first() == Some(&"up") {
             command.args(["--name", &self.name]);
         }
         command.env("HOME", &self.home).env_remove("KUBECONFIG");
         command
+    }
+
+    /// A program where the cluster runs.
+    pub fn program(&self, program: &Path) -> Command {
+        match &self.machine {
+            Some(machine) => machine.program(program),
+            None => Command::new(program),
+        }
+    }
+
+    /// The machine on which the cluster runs, if not on this host itself.
+    pub fn machine(&mut self) -> Option<&mut Machine> {
+        self.machine.as_mut()
     }
 
     /// Runs a command of the binary that must succeed.
@@ -86,10 +128,39 @@ impl Cluster {
 
     /// A kubectl on this cluster.
     pub fn kubectl(&self, kubectl: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(kubectl);
+        let mut command = self.program(kubectl);
         command.env("HOME", &self.home).env_remove("KUBECONFIG");
         command.arg("--context").arg(&self.name).args(arguments);
         command
+    }
+}
+
+fn base(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("timonier-{name}-{}", std::process::id()))
+}
+
+/// A cluster of one case: whatever is left of it goes with the value.
+pub struct Scratch(Cluster);
+
+impl Deref for Scratch {
+    type Target = Cluster;
+    fn deref(&self) -> &Cluster {
+        &self.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut Cluster {
+        &mut self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.0.data.exists() {
+            let _ = self.0.timonier(&["reset"]);
+        }
+        let _ = std::fs::remove_dir_all(self.0.base());
     }
 }
 

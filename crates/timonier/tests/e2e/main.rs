@@ -9,6 +9,7 @@
 mod cases;
 mod cluster;
 mod leftovers;
+mod machine;
 mod second_node;
 mod shell;
 

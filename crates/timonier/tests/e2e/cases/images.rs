@@ -8,13 +8,15 @@ use crate::shell::{Result, succeed};
 
 /// Builds `busybox:e2e` from the host's static busybox, and nginx:1.7.9 where nginx is installed.
 pub fn build_all(cluster: &Cluster) -> Result {
-    let dir = cluster.data.parent().unwrap_or(&cluster.data).join("build");
-    busybox(cluster, &dir.join("busybox"))?;
+    busybox(cluster)?;
+    let dir = cluster.base().join("build");
     nginx(cluster, &dir.join("nginx"))?;
     fs::remove_dir_all(&dir).map_err(|e| e.to_string())
 }
 
-fn busybox(cluster: &Cluster, dir: &Path) -> Result {
+/// Builds `busybox:e2e` alone.
+pub fn busybox(cluster: &Cluster) -> Result {
+    let dir = &cluster.base().join("build/busybox");
     fs::create_dir_all(dir).map_err(|e| e.to_string())?;
     fs::copy("/bin/busybox", dir.join("busybox"))
         .map_err(|e| format!("/bin/busybox (Debian's busybox-static): {e}"))?;

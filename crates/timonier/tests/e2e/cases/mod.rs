@@ -1,9 +1,13 @@
 //! The cases, one subject a file.
 
+mod bad_input;
+mod clusters;
 pub mod images;
 mod kubectl;
 mod nodes;
 mod pods;
+mod reboot;
+mod requests;
 mod services;
 mod survival;
 mod workloads;
@@ -31,6 +35,10 @@ pub fn all() -> Vec<Case> {
         workloads: rolling_update_and_undo, jobs_complete, daemonsets_cover_nodes, deletion_cascades;
         services: nginx_behind_a_service, dns_names_resolve, port_forward_reaches_a_pod;
         nodes: pods_reach_across_nodes, agent_killed, a_lost_node_is_given_up;
-        survival: killed_containers_restart, up_is_idempotent, server_killed;
+        survival: killed_containers_restart, up_is_idempotent, server_killed, server_killed_at_any_moment;
+        requests: bodies_over_tls, anonymous_and_old_clients, private_files;
+        bad_input: no_root, second_server, taken_name, taken_port, missing_kernel_features, full_disk;
+        clusters: side_by_side;
+        reboot: power_loss;
     }
 }
