@@ -12,7 +12,7 @@ export AREA FOCUS PROCS
 CONFORMANCE = cd tests/conformance && go build -o $(abspath $(TARGET))/conformance ./cmd/conformance \
 	&& exec $(abspath $(TARGET))/conformance -bin $(abspath $(BIN))
 
-.PHONY: help up down build test check unit sim e2e bench tools conformance conformance-sample build-deps test-deps clean
+.PHONY: help up down build test check unit sim e2e fresh bench tools conformance conformance-sample build-deps test-deps clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-18s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ conformance-sample: build test-deps tools ## Ten minutes of the conformance test
 	cd tests/conformance && go test ./cmd/...
 	$(CONFORMANCE) sample
 
+fresh: ## `make up` and `make down` on a Debian 12 made for it, in a directory
+	tests/fresh-debian
+
 tools: $(TOOLS)/kubectl ## Fetch the real kubectl and helm
 
 $(TOOLS)/kubectl:
@@ -62,7 +65,7 @@ $(TOOLS)/kubectl:
 
 # Debian packages, installed only where one is missing.
 BUILD_PACKAGES := gcc libc6-dev libseccomp-dev pkg-config busybox-static
-TEST_PACKAGES  := etcd-server python3-pip python3-venv unzip xz-utils apt-utils dpkg
+TEST_PACKAGES  := etcd-server curl nftables python3-pip python3-venv unzip xz-utils apt-utils dpkg
 
 build-deps:
 	@tests/install-packages $(BUILD_PACKAGES)
