@@ -111,11 +111,12 @@ pub fn security(cluster: &Cluster) -> Result {
     )?;
     ns.apply(&pod("plain", "sleep 1000", ""))?;
     ns.wait("condition=Ready", &["pod/plain"])?;
-    let script = "for f in /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max /sys/fs/cgroup/x; do echo 1 > $f; done; grep Seccomp: /proc/self/status";
+    let script = "for f in /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max /sys/fs/cgroup/x /proc/sys/kernel/domainname; do echo 1 > $f; done; grep -E '^(CapEff|Seccomp):' /proc/self/status; head -c 1 /proc/kcore | wc -c; mount -t tmpfs x /tmp || echo no mount";
     let output =
         crate::shell::run(&mut ns.command(&["exec", "plain", "--", "sh", "-c", script]), "")?;
-    contains(&output.stdout, &["Seccomp:\t2"])?;
-    equal("writes to cgroups that failed", output.stderr.matches("can't create").count(), 3)?;
+    // The default capabilities, filter and masks of a container that asks for nothing.
+    contains(&output.stdout, &["Seccomp:\t2", "CapEff:\t00000000a80425fb", "\n0\nno mount"])?;
+    equal("writes to the kernel that failed", output.stderr.matches("can't create").count(), 4)?;
     let qos = ns.kubectl(&["get", "pod", "locked", "-o", "jsonpath={.status.qosClass}"])?;
     equal("the quality of service", qos.as_str(), "Guaranteed")
 }
