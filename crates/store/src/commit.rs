@@ -173,6 +173,7 @@ impl Committer {
             Failure::Broken(why) => {
                 tracing::error!(%why, "the store takes no more writes");
                 self.broken = Some(why.clone());
+                self.shared.fail(why.clone());
                 Error::Failed(why)
             }
         }

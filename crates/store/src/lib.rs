@@ -48,5 +48,5 @@ pub use item::{Event, EventKind, Expect, Item};
 pub use memory::MemoryDisk;
 pub use redb::StorageBackend;
 pub use snapshot::Snapshot;
-pub use store::{Clock, Location, Options, Retention, Stamp, Store};
+pub use store::{Clock, Location, Options, Pace, Retention, Stamp, Store};
 pub use watch::Watcher;

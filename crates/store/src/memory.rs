@@ -51,6 +51,14 @@ impl MemoryDisk {
         state.generation += 1;
     }
 
+    /// The disk as the durable half of a store.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] where another store has it open.
+    pub fn backend(&self) -> Result<Box<dyn Backend>, Error> {
+        Ok(Box::new(self.open()?))
+    }
+
     pub(crate) fn open(&self) -> Result<MemoryBackend, Error> {
         let mut state = self.state();
         if state.open {

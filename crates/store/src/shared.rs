@@ -1,7 +1,7 @@
 //! What readers, watchers and the committer share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ struct Progress {
     /// What is visible.
     revision: u64,
     closed: bool,
+    failed: bool,
 }
 
 pub(crate) struct Shared {
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     log: Mutex<Log>,
     /// Events up to this revision are in the queues of their watchers.
     delivered: AtomicU64,
+    /// Why no more is written, where the disk failed.
+    failure: OnceLock<String>,
     /// To wait for.
     progress: watch::Sender<Progress>,
 }
@@ -35,7 +38,8 @@ impl Shared {
             log: Mutex::new(Log::new(state.clone(), options.retention)),
             state: ArcSwap::new(state),
             delivered: AtomicU64::new(revision),
-            progress: watch::Sender::new(Progress { revision, closed: false }),
+            progress: watch::Sender::new(Progress { revision, closed: false, failed: false }),
+            failure: OnceLock::new(),
             options,
         })
     }
@@ -89,6 +93,23 @@ impl Shared {
     pub fn close(&self) {
         self.log().close();
         self.progress.send_modify(|p| p.closed = true);
+    }
+
+    /// The disk failed: what is on it may be more than what is visible.
+    pub fn fail(&self, why: String) {
+        let _ = self.failure.set(why);
+        self.progress.send_modify(|p| p.failed = true);
+    }
+
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
+    }
+
+    /// Waits for [`Shared::fail`].
+    pub async fn failed(&self) -> &str {
+        // Cannot fail: the sender lives as long as this.
+        let _ = self.progress.subscribe().wait_for(|p| p.failed).await;
+        self.failure().unwrap_or_default()
     }
 
     pub fn is_closed(&self) -> bool {

@@ -20,6 +20,9 @@ pub type Stamp = fn(&Bytes, u64) -> Bytes;
 /// The wall clock in Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// How long a commit takes, asked before each.
+pub type Pace = Box<dyn FnMut() -> Duration + Send>;
+
 /// How much of the past stays in memory. What is older is answered with [`Compacted`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Retention {
@@ -77,6 +80,9 @@ pub enum Location {
     Directory(PathBuf),
     /// In a backend of the caller's, written by a thread of the store.
     Backend(Box<dyn Backend>),
+    /// In a backend of the caller's, written by a task of the runtime that opens the store: a
+    /// single-threaded runtime with virtual time sees the same batches each time.
+    Paced(Box<dyn Backend>, Pace),
     /// In an etcd cluster, which other control planes may share.
     #[cfg(feature = "etcd")]
     Etcd(crate::EtcdConfig),
@@ -105,6 +111,7 @@ impl Store {
                     .await?
             }
             Location::Backend(backend) => Writer::thread(move || Ok(backend), options).await?,
+            Location::Paced(backend, pace) => Writer::task(backend, options, pace)?,
             #[cfg(feature = "etcd")]
             Location::Etcd(config) => {
                 let (shared, etcd) = crate::etcd::Etcd::open(config, options).await?;
@@ -246,6 +253,18 @@ impl Store {
     pub async fn close(&self) {
         self.writer.close().await;
         self.shared.close();
+    }
+
+    /// Why the store takes no more writes, where its disk failed. What is visible may lack writes
+    /// that are on the disk and that are found when the store is opened again; whoever has to know
+    /// what became of a write must not look for it here.
+    pub fn failure(&self) -> Option<&str> {
+        self.shared.failure()
+    }
+
+    /// Waits until the disk fails; gives the reason.
+    pub async fn failed(&self) -> &str {
+        self.shared.failed().await
     }
 
     /// Whether the store was closed.

@@ -1,5 +1,5 @@
 //! The way of a request to the committer: on the caller's thread, or through a queue to a thread
-//! that commits whatever has come together while the disk was busy.
+//! or task that commits whatever has come together while the disk was busy.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -9,14 +9,15 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backend::Backend;
 use crate::commit::{BATCH, BATCH_BYTES, Committer, Request};
 use crate::shared::Shared;
-use crate::{Error, Options};
+use crate::{Error, Options, Pace};
 
 /// Requests that may wait for the thread; more wait in their callers.
 const QUEUE: usize = 2 * BATCH;
 
 pub(crate) enum Writer {
     Inline(Mutex<Option<Committer>>),
-    Thread(mpsc::Sender<Message>),
+    /// To a thread, or to a task.
+    Queue(mpsc::Sender<Message>),
     #[cfg(feature = "etcd")]
     Etcd(crate::etcd::Etcd),
 }
@@ -57,7 +58,20 @@ impl Writer {
             reason: error.to_string(),
         })?;
         let shared = opening.await.unwrap_or(Err(Error::Closed))?;
-        Ok((shared, Writer::Thread(sender)))
+        Ok((shared, Writer::Queue(sender)))
+    }
+
+    /// A writer with a task of the runtime that this is called in.
+    pub fn task(
+        backend: Box<dyn Backend>,
+        options: Options,
+        pace: Pace,
+    ) -> Result<(Arc<Shared>, Writer), Error> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let committer = Committer::open(backend, options)?;
+        let shared = committer.shared().clone();
+        tokio::spawn(run_paced(committer, receiver, pace));
+        Ok((shared, Writer::Queue(sender)))
     }
 
     /// Hands over a request; its answer comes through its own channel.
@@ -70,7 +84,7 @@ impl Writer {
                 }
                 Ok(())
             }
-            Writer::Thread(queue) => {
+            Writer::Queue(queue) => {
                 queue.send(Message::Write(request)).await.map_err(|_| Error::Closed)
             }
             #[cfg(feature = "etcd")]
@@ -89,7 +103,7 @@ impl Writer {
             Writer::Inline(committer) => {
                 drop(committer.lock().unwrap_or_else(PoisonError::into_inner).take());
             }
-            Writer::Thread(queue) => {
+            Writer::Queue(queue) => {
                 let (done, closed) = oneshot::channel();
                 if queue.send(Message::Close(done)).await.is_ok() {
                     // An error means that another call has closed it meanwhile.
@@ -109,23 +123,50 @@ fn run(mut committer: Committer, mut queue: mpsc::Receiver<Message>) {
     while close.is_none()
         && let Some(first) = queue.blocking_recv()
     {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
-        let mut next = Some(first);
-        while let Some(message) = next.take() {
-            match message {
-                Message::Close(done) => close = Some(done),
-                Message::Write(request) => {
-                    bytes += request.size();
-                    batch.push(request);
-                    if batch.len() < BATCH && bytes < BATCH_BYTES {
-                        next = queue.try_recv().ok();
-                    }
+        close = commit(&mut committer, first, &mut queue);
+    }
+    end(committer, close);
+}
+
+/// As [`run`], where time passes between the first request of a batch and its commit.
+async fn run_paced(mut committer: Committer, mut queue: mpsc::Receiver<Message>, mut pace: Pace) {
+    let mut close = None;
+    while close.is_none()
+        && let Some(first) = queue.recv().await
+    {
+        tokio::time::sleep(pace()).await;
+        close = commit(&mut committer, first, &mut queue);
+    }
+    end(committer, close);
+}
+
+/// Commits what waits, in one batch that begins with `first`; gives whom to tell of the closing.
+fn commit(
+    committer: &mut Committer,
+    first: Message,
+    queue: &mut mpsc::Receiver<Message>,
+) -> Option<oneshot::Sender<()>> {
+    let mut close = None;
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(message) = next.take() {
+        match message {
+            Message::Close(done) => close = Some(done),
+            Message::Write(request) => {
+                bytes += request.size();
+                batch.push(request);
+                if batch.len() < BATCH && bytes < BATCH_BYTES {
+                    next = queue.try_recv().ok();
                 }
             }
         }
-        committer.commit(batch);
     }
+    committer.commit(batch);
+    close
+}
+
+fn end(committer: Committer, close: Option<oneshot::Sender<()>>) {
     let shared = committer.shared().clone();
     drop(committer);
     shared.close();

@@ -15,6 +15,20 @@ impl Place for Memory {
     }
 }
 
+/// As [`Memory`], written by a task that takes its time.
+struct Paced(MemoryDisk);
+
+impl Place for Paced {
+    fn location(&self) -> Location {
+        let mut wait = 0;
+        let pace = move || {
+            wait = (wait + 1) % 5;
+            std::time::Duration::from_millis(wait)
+        };
+        Location::Paced(self.0.backend().unwrap(), Box::new(pace))
+    }
+}
+
 struct Directory(tempfile::TempDir);
 
 impl Place for Directory {
@@ -28,6 +42,11 @@ async fn memory() {
     suite::all(async || Memory(MemoryDisk::new())).await;
     suite::expiry(&Memory(MemoryDisk::new())).await;
     suite::one_owner(&Memory(MemoryDisk::new())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_with_a_writer_of_its_own() {
+    suite::all(async || Paced(MemoryDisk::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

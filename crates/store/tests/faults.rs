@@ -79,8 +79,10 @@ async fn a_failed_write_or_sync_stops_writing_for_good() {
         };
         fail(true);
         let opened = disk.times_opened();
+        assert_eq!(store.failure(), None);
         let refused = store.put("/k/new", bytes("x"), Expect::Absent).await;
         assert!(matches!(refused, Err(Error::Failed(_))), "{refused:?}");
+        assert_eq!(Some(store.failed().await), store.failure());
         // A disk that says it is well again is not believed: what it kept is unknown.
         fail(false);
         let refused = store.delete("/k/001", Expect::Any).await;
