@@ -4,7 +4,7 @@ use timonier_meta::gvk::resources::PODS;
 use timonier_reconcile::{Plan, World};
 
 use super::scale::clean_up;
-use super::sets::Sets;
+use super::sets::{Set, Sets};
 use super::status;
 use crate::common::pods;
 
@@ -100,8 +100,11 @@ fn drop_unhealthy(sets: &mut Sets<'_>, old: &[usize], most: i64) -> bool {
     dropped > 0
 }
 
+/// Other than upstream, a pod that its ReplicaSet is about to delete counts as gone: the status of
+/// a set that was just made smaller still has it, and two steps in a row would go too far.
 fn drop_available(sets: &mut Sets<'_>, old: &[usize], min_available: i64) -> bool {
-    let available: i64 = sets.all.iter().map(|s| s.status("availableReplicas")).sum();
+    let stays = |s: &Set| s.status("availableReplicas").min(s.replicas());
+    let available: i64 = sets.all.iter().map(stays).sum();
     let mut left = available - min_available;
     let mut scaled = false;
     for &i in old {

@@ -1,5 +1,6 @@
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 
 use timonier_meta::Duration;
 use timonier_object::value;
@@ -161,6 +162,31 @@ fn a_rolling_update_stays_within_its_bounds() {
     }
     assert_eq!(sizes(&world), [("v1".to_string(), 0), ("v2".to_string(), 10)]);
     assert_eq!(current(&world).annotation("deployment.kubernetes.io/revision"), Some("2"));
+}
+
+#[test]
+fn a_late_status_of_an_old_set_takes_no_pods_too_many() {
+    let mut world = settled(10);
+    set_spec(&mut world, |d| {
+        d.entry("spec.template.spec.containers").make_array()[0].set("image", "v2");
+    });
+    for up in 0..10 {
+        let plan = plan(&Deployments, &world, "web");
+        apply(&mut world, &plan);
+        let sets: Vec<_> = world.table(&REPLICASETS).iter().cloned().collect();
+        // Pods of the new set come one by one; the status of the old one stays as it was.
+        for mut set in sets.iter().filter(|s| image(s) == "v2").map(|s| Value::clone(s)) {
+            set.set("metadata.resourceVersion", (set.revision() + 1).to_string());
+            set.set("status.availableReplicas", up.min(set.at("spec.replicas").int_or(0)));
+            add(&mut world, set);
+        }
+        let stays = |s: &Arc<Value>| {
+            let available = s.at("status.availableReplicas").int_or(0);
+            available.min(s.at("spec.replicas").int_or(0))
+        };
+        let left: i64 = world.table(&REPLICASETS).iter().map(stays).sum();
+        assert!(left >= 8, "{left} available pods stay: {:?}", sizes(&world));
+    }
 }
 
 #[test]
