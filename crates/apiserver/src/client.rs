@@ -62,6 +62,7 @@ impl InProcess {
     fn call<'a>(&'a self, info: &'a RequestInfo) -> Result<Call<'a>, ApiError> {
         let call = Call::find(&self.server, &self.user, info).ok_or_else(not_served)?;
         call.authorize()?;
+        self.server.check_store()?;
         Ok(call)
     }
 }

@@ -55,6 +55,7 @@ where
     call.manager = managed::manager_of(stated, incoming.request.headers());
     call.follows = true;
     allowed(&call)?;
+    server.check_store()?;
     deprecations(&call);
     if proxy::is_connect(&call) {
         admission::webhooks::connect(&call, &incoming.query).await?;

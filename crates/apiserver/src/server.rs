@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use timonier_client::Client;
-use timonier_meta::{Environment, GroupVersionResource};
+use timonier_meta::{ApiError, Environment, GroupVersionResource};
 use timonier_object::Value;
 use timonier_policy::conditions::MatchConditions;
 use timonier_policy::validating::Policy;
@@ -141,6 +141,17 @@ impl ApiServer {
     /// Becomes true when the server goes down.
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
+    }
+
+    /// 503 where the store's disk failed: what it shows may lack writes that a restart will find,
+    /// and a client that lists to learn what became of a write would be misled.
+    pub(crate) fn check_store(&self) -> Result<(), ApiError> {
+        match self.store.failure() {
+            None => Ok(()),
+            Some(why) => Err(ApiError::unavailable(format!(
+                "the store's disk failed, the server must be restarted: {why}"
+            ))),
+        }
     }
 
     /// An object as it is stored now, read past authorization by the server itself. The resource

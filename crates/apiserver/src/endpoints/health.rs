@@ -41,7 +41,8 @@ pub fn serve(server: &ApiServer, parts: &[&str], query: &Query) -> Option<Respon
 }
 
 fn checks(server: &ApiServer, endpoint: &str) -> Vec<(&'static str, bool)> {
-    let mut checks = vec![("ping", true), ("log", true), ("etcd", !server.store.is_closed())];
+    let store = !server.store.is_closed() && server.store.failure().is_none();
+    let mut checks = vec![("ping", true), ("log", true), ("etcd", store)];
     if endpoint == "readyz" {
         checks.push(("informer-sync", true));
         checks.push(("shutdown", !server.is_stopping()));

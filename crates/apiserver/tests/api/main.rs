@@ -12,6 +12,7 @@ mod delete;
 mod discovery;
 mod events;
 mod every_kind;
+mod failed_store;
 mod first_objects;
 mod forms;
 mod fuzz;

@@ -60,6 +60,11 @@ pub async fn start(
     };
     let (report, failure) = watch::channel(None);
     let mut tasks = JoinSet::new();
+    let (watched, disk) = (store.clone(), report.clone());
+    tasks.spawn(async move {
+        let why = watched.failed().await;
+        disk.send_replace(Some(format!("the store's disk failed: {why}")));
+    });
     let server = api.clone();
     tasks.spawn(async move {
         if let Err(error) = server.serve(listener, &tls).await {
