@@ -1,4 +1,4 @@
-//! A client between which and the API things go wrong.
+//! A client between which and the API server things go wrong.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,24 +19,16 @@ use crate::environment::Random;
 pub struct Faults {
     pub random: Random,
     on: AtomicBool,
-    disk_full: AtomicBool,
 }
 
 impl Faults {
     pub fn new(seed: u64) -> Arc<Self> {
-        let (on, disk_full) = (AtomicBool::new(true), AtomicBool::new(false));
-        Arc::new(Faults { random: Random::new(seed), on, disk_full })
+        Arc::new(Faults { random: Random::new(seed), on: AtomicBool::new(true) })
     }
 
     /// From now on everything works.
     pub fn heal(&self) {
         self.on.store(false, Ordering::Relaxed);
-        self.fill_disk(false);
-    }
-
-    /// Whether the store has room.
-    pub fn fill_disk(&self, full: bool) {
-        self.disk_full.store(full, Ordering::Relaxed);
     }
 
     pub fn are_on(&self) -> bool {
@@ -55,12 +47,9 @@ impl Faults {
         }
     }
 
-    /// A request that never arrives, or that the store has no room for.
-    async fn before(&self, write: bool) -> Result<(), ApiError> {
+    /// A request that never arrives.
+    async fn before(&self) -> Result<(), ApiError> {
         self.delay().await;
-        if write && self.disk_full.load(Ordering::Relaxed) {
-            return Err(ApiError::internal("no space left on device"));
-        }
         if self.strikes(20) {
             return Err(ApiError::unavailable("the request was lost"));
         }
@@ -91,7 +80,7 @@ impl Client for Faulty {
         namespace: &str,
         name: &str,
     ) -> Result<Arc<Value>, ApiError> {
-        self.faults.before(false).await?;
+        self.faults.before().await?;
         self.inner.get(resource, namespace, name).await
     }
 
@@ -101,7 +90,7 @@ impl Client for Faulty {
         namespace: &str,
         options: &ListOptions,
     ) -> Result<List, ApiError> {
-        self.faults.before(false).await?;
+        self.faults.before().await?;
         let list = self.inner.list(resource, namespace, options).await;
         self.faults.delay().await;
         list
@@ -147,7 +136,7 @@ impl Client for Faulty {
         object: Value,
         options: &WriteOptions,
     ) -> Result<Arc<Value>, ApiError> {
-        self.faults.before(true).await?;
+        self.faults.before().await?;
         let result =
             self.inner.create(resource, namespace, name, subresource, object, options).await;
         self.faults.after(result).await
@@ -162,7 +151,7 @@ impl Client for Faulty {
         object: Value,
         options: &WriteOptions,
     ) -> Result<Arc<Value>, ApiError> {
-        self.faults.before(true).await?;
+        self.faults.before().await?;
         let result =
             self.inner.update(resource, namespace, name, subresource, object, options).await;
         self.faults.after(result).await
@@ -178,7 +167,7 @@ impl Client for Faulty {
         patch: Value,
         options: &WriteOptions,
     ) -> Result<Arc<Value>, ApiError> {
-        self.faults.before(true).await?;
+        self.faults.before().await?;
         let result =
             self.inner.patch(resource, namespace, name, subresource, kind, patch, options).await;
         self.faults.after(result).await
@@ -191,7 +180,7 @@ impl Client for Faulty {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Arc<Value>, ApiError> {
-        self.faults.before(true).await?;
+        self.faults.before().await?;
         let result = self.inner.delete(resource, namespace, name, options).await;
         self.faults.after(result).await
     }

@@ -21,6 +21,9 @@ struct Arguments {
     /// Tell about every run.
     #[arg(long)]
     verbose: bool,
+    /// Print every write and accident of every run.
+    #[arg(long)]
+    writes: bool,
 }
 
 fn main() -> ExitCode {
@@ -35,7 +38,9 @@ fn main() -> ExitCode {
                     if n >= arguments.seeds {
                         return;
                     }
-                    let result = timonier_sim::run(arguments.seed + n);
+                    let run =
+                        if arguments.writes { timonier_sim::run_aloud } else { timonier_sim::run };
+                    let result = run(arguments.seed + n);
                     if arguments.verbose {
                         println!("{result:?}");
                     }

@@ -1,7 +1,7 @@
 //! Simulated nodes: kubelets that renew leases, and run pods by a small state machine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smol_str::SmolStr;
 use timonier_client::cache::{Caches, Notice};
@@ -17,19 +17,39 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Which nodes are out of reach.
 #[derive(Clone, Default)]
-pub struct Reach(Arc<Mutex<BTreeSet<SmolStr>>>);
+pub struct Reach(Arc<Mutex<Lost>>);
+
+#[derive(Default)]
+struct Lost {
+    nodes: BTreeSet<SmolStr>,
+    /// Nodes that users gave up: what runs there does not count any more.
+    given_up: BTreeSet<SmolStr>,
+}
 
 impl Reach {
     pub fn lose(&self, node: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(node.into());
+        self.lost().nodes.insert(node.into());
     }
 
     pub fn restore_all(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lost().nodes.clear();
+    }
+
+    /// A user takes the node's object away.
+    pub fn give_up(&self, node: &str) {
+        self.lost().given_up.insert(node.into());
     }
 
     fn is_lost(&self, node: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(node)
+        self.lost().nodes.contains(node)
+    }
+
+    fn take_given_up(&self) -> BTreeSet<SmolStr> {
+        std::mem::take(&mut self.lost().given_up)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Lost> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,6 +63,8 @@ struct Fleet {
     due: BTreeMap<ObjectKey, Time>,
     timers: BTreeSet<(Time, ObjectKey)>,
     addresses: u64,
+    /// What runs where: the pods of StatefulSets, by node and uid.
+    identities: BTreeMap<(SmolStr, SmolStr), ObjectKey>,
 }
 
 /// The nodes' names.
@@ -52,7 +74,7 @@ pub fn names(count: usize) -> Vec<SmolStr> {
 
 /// Runs the kubelets until the future is dropped.
 pub async fn run(ground: Ground, reach: Reach, nodes: Vec<SmolStr>) {
-    let client = ground.client();
+    let client = ground.client("system:kubelets", &["system:masters"]);
     let caches = Caches::new(client.clone(), ground.env.clone());
     let mut notices = caches.subscribe();
     ground.resources.iter().filter(|i| i.resource == PODS).for_each(|i| caches.add(i.clone()));
@@ -65,6 +87,7 @@ pub async fn run(ground: Ground, reach: Reach, nodes: Vec<SmolStr>) {
         due: BTreeMap::new(),
         timers: BTreeSet::new(),
         addresses: 0,
+        identities: BTreeMap::new(),
     };
     let mut next_beat = fleet.now();
     loop {
@@ -99,6 +122,37 @@ impl Fleet {
                 self.set_due(change.key.clone(), self.now() + wait);
             }
             _ => self.forget(&change.key),
+        }
+        // A kubelet in reach ends what has no pod any more.
+        let replaced = |old: &Value| change.new.as_ref().is_none_or(|new| new.uid() != old.uid());
+        if let Some(old) = change.old.as_ref().filter(|old| replaced(old)) {
+            self.stopped(old);
+        }
+    }
+
+    /// A pod of a StatefulSet starts: nobody else may have its name.
+    fn started(&mut self, pod: &Value) {
+        if pod.controller().is_none_or(|o| o.kind != "StatefulSet") {
+            return;
+        }
+        let given_up = self.reach.take_given_up();
+        self.identities.retain(|(node, _), _| !given_up.contains(node));
+        let (key, uid) = (pod.key(), pod.uid().into());
+        let other = self.identities.iter().find(|((_, u), k)| **k == key && *u != uid);
+        if let Some(((node, other), _)) = other {
+            let here = pod.at("spec.nodeName").str();
+            self.ground
+                .cluster
+                .audit
+                .report(format!("{key} starts on {here} as {uid}, and runs on {node} as {other}"));
+        }
+        self.identities.insert((pod.at("spec.nodeName").smol(), uid), key);
+    }
+
+    fn stopped(&mut self, pod: &Value) {
+        let node = pod.at("spec.nodeName").smol();
+        if !self.reach.is_lost(&node) {
+            self.identities.remove(&(node, pod.uid().into()));
         }
     }
 
@@ -143,6 +197,7 @@ impl Fleet {
         let phase = pod.at("status.phase").str();
         let ended = matches!(phase, "Succeeded" | "Failed");
         if pod.is_deleting() {
+            self.stopped(pod);
             if !ended {
                 let phase = if is_job(pod) { "Failed" } else { "Succeeded" };
                 self.post(pod, phase, false).await?;
@@ -162,8 +217,14 @@ impl Fleet {
         }
         let ready = pod.condition_is_true("Ready");
         match (phase, ready) {
-            (_, _) if ended => return Ok(None),
-            ("Pending", _) => self.post(pod, "Running", false).await?,
+            (_, _) if ended => {
+                self.stopped(pod);
+                return Ok(None);
+            }
+            ("Pending", _) => {
+                self.started(pod);
+                self.post(pod, "Running", false).await?;
+            }
             (_, false) => self.post(pod, "Running", true).await?,
             (_, true) if is_job(pod) => {
                 let fails = self.ground.faults.are_on() && self.ground.faults.random.chance(150);

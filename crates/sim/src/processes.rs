@@ -7,17 +7,18 @@ use timonier_client::cache::Caches;
 use timonier_client::driver::{self, Setup, schedule};
 use timonier_controllers::Settings;
 use timonier_meta::Environment;
+use timonier_meta::gvk::resources as r;
 use timonier_reconcile::{Config, ResourceInfo};
 use timonier_scheduler::Scheduler;
 use tokio::task::AbortHandle;
 
 use crate::faults::{Faults, Faulty};
+use crate::server::Cluster;
 
 /// What every process needs.
 #[derive(Clone)]
 pub struct Ground {
-    /// The API, without faults.
-    pub api: Arc<dyn Client>,
+    pub cluster: Arc<Cluster>,
     /// What the controllers observe.
     pub resources: Vec<ResourceInfo>,
     pub faults: Arc<Faults>,
@@ -25,10 +26,45 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// A client whose requests suffer the faults.
-    pub fn client(&self) -> Arc<dyn Client> {
-        Arc::new(Faulty { inner: self.api.clone(), faults: self.faults.clone() })
+    /// A component's client, whose requests suffer the faults.
+    pub fn client(&self, name: &str, groups: &[&'static str]) -> Arc<dyn Client> {
+        let inner = self.cluster.line(name, groups);
+        Arc::new(Faulty { inner, faults: self.faults.clone() })
     }
+}
+
+/// The resources that controllers observe here: those that something in a run is about.
+pub fn resources() -> Vec<ResourceInfo> {
+    let all = [
+        (r::NAMESPACES, "Namespace", false),
+        (r::NODES, "Node", false),
+        (r::PODS, "Pod", true),
+        (r::SERVICES, "Service", true),
+        (r::ENDPOINTS, "Endpoints", true),
+        (r::ENDPOINTSLICES, "EndpointSlice", true),
+        (r::SERVICEACCOUNTS, "ServiceAccount", true),
+        (r::CONFIGMAPS, "ConfigMap", true),
+        (r::EVENTS, "Event", true),
+        (r::LEASES, "Lease", true),
+        (r::DEPLOYMENTS, "Deployment", true),
+        (r::REPLICASETS, "ReplicaSet", true),
+        (r::REPLICATIONCONTROLLERS, "ReplicationController", true),
+        (r::DAEMONSETS, "DaemonSet", true),
+        (r::STATEFULSETS, "StatefulSet", true),
+        (r::CONTROLLERREVISIONS, "ControllerRevision", true),
+        (r::JOBS, "Job", true),
+        (r::CRONJOBS, "CronJob", true),
+        (r::PODDISRUPTIONBUDGETS, "PodDisruptionBudget", true),
+        (r::RESOURCEQUOTAS, "ResourceQuota", true),
+        (r::PERSISTENTVOLUMECLAIMS, "PersistentVolumeClaim", true),
+        (r::PERSISTENTVOLUMES, "PersistentVolume", false),
+    ];
+    let info = |(resource, kind, namespaced): (_, &str, _)| ResourceInfo {
+        resource,
+        kind: kind.into(),
+        namespaced,
+    };
+    all.into_iter().map(info).collect()
 }
 
 /// The processes that run; `None` for one that is dead.
@@ -70,7 +106,7 @@ impl Processes {
 }
 
 fn start_controllers(ground: Ground, seed: u64) -> AbortHandle {
-    let client = ground.client();
+    let client = ground.client("system:kube-controller-manager", &[]);
     let run = async move {
         let caches = Caches::new(client.clone(), ground.env.clone());
         ground.resources.into_iter().for_each(|info| caches.add(info));
@@ -91,7 +127,7 @@ fn start_controllers(ground: Ground, seed: u64) -> AbortHandle {
 }
 
 fn start_scheduler(ground: Ground, seed: u64) -> AbortHandle {
-    let client = ground.client();
+    let client = ground.client("system:kube-scheduler", &[]);
     let run = async move {
         let caches = Caches::new(client.clone(), ground.env.clone());
         let watched = Scheduler::watches();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::api::Api;
+use crate::audit::Audit;
 use crate::wishes;
 
 /// How long all wishes may take once everything is healed: longer than the longest back-off, the
@@ -15,14 +15,14 @@ const LOOK: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(120);
 
 /// Waits until all wishes are fulfilled, then until it is quiet. Gives how long the first took.
-pub async fn await_rest(api: &Api) -> Result<Duration, String> {
+pub async fn await_rest(audit: &Audit) -> Result<Duration, String> {
     let mut waited = Duration::ZERO;
     loop {
-        let open = wishes::unfulfilled(api);
+        let open = wishes::unfulfilled(audit);
         if open.is_empty() {
-            let (all, background) = api.writes();
+            let (all, background) = audit.writes();
             sleep(QUIET).await;
-            let (later, later_background) = api.writes();
+            let (later, later_background) = audit.writes();
             let written = (later - later_background) - (all - background);
             if written == 0 {
                 return Ok(waited);
@@ -31,6 +31,9 @@ pub async fn await_rest(api: &Api) -> Result<Duration, String> {
             if waited > PATIENCE {
                 return Err(format!("no rest: {written} writes in two minutes without a reason"));
             }
+        }
+        if audit.is_halted() {
+            return Ok(waited);
         }
         if waited > PATIENCE {
             return Err(format!("not fulfilled after an hour: {}", open.join("; ")));

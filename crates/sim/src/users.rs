@@ -1,45 +1,63 @@
-//! Users: they make workloads, change them and delete them, through a client without faults.
+//! Users: they make workloads, change them and delete them, over connections without faults of
+//! their own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smol_str::SmolStr;
 use timonier_client::{Client, DeleteOptions, PatchType, Propagation, WriteOptions};
 use timonier_meta::gvk::resources::{
-    DAEMONSETS, DEPLOYMENTS, JOBS, NAMESPACES, NODES, PODS, REPLICASETS, SERVICES,
+    CRONJOBS, DAEMONSETS, DEPLOYMENTS, JOBS, NAMESPACES, NODES, PODDISRUPTIONBUDGETS, PODS,
+    REPLICASETS, SERVICES, STATEFULSETS,
 };
 use timonier_meta::{ApiError, GroupVersionResource};
 use timonier_object::{Value, value};
+use tokio::time::sleep;
 
-use crate::api::Api;
+use crate::audit::Audit;
 use crate::environment::Random;
+use crate::server::Cluster;
 
-/// The namespaces that users work in.
+/// The namespaces that users work in; the second comes and goes.
 const SPACES: [&str; 2] = ["default", "team"];
 
 pub struct Users {
-    pub api: Arc<Api>,
+    client: Arc<dyn Client>,
+    /// Where they look for something to change.
+    audit: Arc<Audit>,
     pub random: Random,
     made: u64,
 }
 
 impl Users {
-    pub fn new(api: Arc<Api>, seed: u64) -> Self {
-        Users { api, random: Random::new(seed), made: 0 }
+    pub fn new(cluster: &Arc<Cluster>, seed: u64) -> Self {
+        let client = cluster.line("admin", &["system:masters"]);
+        Users { client, audit: cluster.audit.clone(), random: Random::new(seed), made: 0 }
     }
 
-    /// Makes the namespaces.
-    pub async fn begin(&self) -> Result<(), ApiError> {
-        for name in ["kube-node-lease", "default", "team"] {
+    /// What is there before the first fault.
+    pub async fn begin(&mut self) {
+        for name in SPACES {
             let namespace =
                 value!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-            self.create(&NAMESPACES, namespace).await?;
+            // One of them is there already.
+            drop(self.create(&NAMESPACES, namespace).await);
         }
-        Ok(())
+        for _ in 0..1 + self.random.below(4) {
+            let made = match self.random.below(6) {
+                0..3 => self.make_deployment().await,
+                3 => self.make_stateful_set().await,
+                4 => self.make_daemon_set().await,
+                _ => self.make_job().await,
+            };
+            drop(made);
+        }
     }
 
-    /// One change, whatever comes to mind. That something is gone already is fine.
+    /// One change, whatever comes to mind. That something is gone already is fine, and that the
+    /// server does not answer.
     pub async fn act(&mut self) {
-        let result = match self.random.below(22) {
+        let result = match self.random.below(34) {
             0..4 => self.make_deployment().await,
             4..7 => self.change(&DEPLOYMENTS, "replicas").await,
             7..10 => self.change(&DEPLOYMENTS, "image").await,
@@ -52,29 +70,51 @@ impl Users {
             17 => self.delete_one(&DAEMONSETS).await,
             18..20 => self.delete_one(&PODS).await,
             20 => self.delete_one(&REPLICASETS).await,
+            21..23 => self.make_stateful_set().await,
+            23 => self.change(&STATEFULSETS, "replicas").await,
+            24 => self.change(&STATEFULSETS, "image").await,
+            25 => self.delete_one(&STATEFULSETS).await,
+            26 => self.make_cron_job().await,
+            27 => self.delete_one(&CRONJOBS).await,
+            28 => self.make_budget().await,
+            29 => self.change(&SERVICES, "type").await,
+            30 => self.delete_one(&SERVICES).await,
+            31 => self.evict().await,
             _ => self.delete_namespace().await,
         };
         drop(result);
     }
 
-    /// Takes back what keeps the system from its goal: pauses, and cordons.
+    /// Takes back what keeps the system from its goal: pauses, cordons, and what runs by the clock.
     pub async fn settle(&self) {
-        for deployment in self.api.all(&DEPLOYMENTS.group_resource()) {
-            if deployment.at("spec.paused").bool() {
-                drop(
-                    self.patch(&DEPLOYMENTS, &deployment, value!({ "spec": { "paused": false } }))
-                        .await,
-                );
+        let on = |field: &str| value!({ "spec": { field: true } });
+        for (resource, field, off) in [(DEPLOYMENTS, "paused", false), (CRONJOBS, "suspend", true)]
+        {
+            for object in self.audit.all(&resource) {
+                if object.at("spec").at(field).bool() != off {
+                    let patch = if off { on(field) } else { value!({ "spec": { field: off } }) };
+                    self.insist(&resource, &object, patch).await;
+                }
             }
         }
-        for node in self.api.all(&NODES.group_resource()) {
-            drop(self.patch(&NODES, &node, value!({ "spec": { "unschedulable": null } })).await);
+        for node in self.audit.all(&NODES) {
+            self.insist(&NODES, &node, value!({ "spec": { "unschedulable": null } })).await;
+        }
+    }
+
+    /// Changes an object that may go meanwhile, whatever it takes.
+    async fn insist(&self, resource: &GroupVersionResource, object: &Value, patch: Value) {
+        for _ in 0..100 {
+            match self.patch(resource, object, patch.clone()).await {
+                Err(e) if !e.is_not_found() => sleep(Duration::from_secs(1)).await,
+                _ => return,
+            }
         }
     }
 
     /// Cordons or uncordons a node.
     pub async fn cordon(&self, node: &str, on: bool) {
-        if let Ok(stored) = self.api.get(&NODES, "", node).await {
+        if let Ok(stored) = self.client.get(&NODES, "", node).await {
             let patch = value!({ "spec": { "unschedulable": on } });
             drop(self.patch(&NODES, &stored, patch).await);
         }
@@ -82,7 +122,32 @@ impl Users {
 
     /// Takes a node out of the cluster.
     pub async fn delete_node(&self, node: &str) {
-        drop(self.api.delete(&NODES, "", node, &DeleteOptions::default()).await);
+        drop(self.client.delete(&NODES, "", node, &DeleteOptions::default()).await);
+    }
+
+    /// Cordons a node and asks for its pods' places, as `kubectl drain` does, once.
+    pub async fn drain(&self, node: &str) {
+        self.cordon(node, true).await;
+        for pod in self.audit.all(&PODS) {
+            let daemon = pod.controller().is_some_and(|o| o.kind == "DaemonSet");
+            if pod.at("spec.nodeName").str() == node && !daemon {
+                drop(self.evict_pod(&pod).await);
+            }
+        }
+    }
+
+    async fn evict(&self) -> Result<(), ApiError> {
+        let all = self.audit.all(&PODS);
+        let Some(pod) = self.random.pick(&all) else { return Ok(()) };
+        self.evict_pod(pod).await
+    }
+
+    async fn evict_pod(&self, pod: &Value) -> Result<(), ApiError> {
+        let eviction = value!({ "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": { "name": (pod.name()), "namespace": (pod.namespace()) } });
+        let (namespace, name, options) = (pod.namespace(), pod.name(), WriteOptions::default());
+        let client = &self.client;
+        client.create(&PODS, namespace, name, "eviction", eviction, &options).await.map(drop)
     }
 
     fn name(&mut self, kind: &str) -> String {
@@ -101,20 +166,20 @@ impl Users {
             "metadata": { "labels": { "app": name } },
             "spec": {
                 "containers": [{ "name": "main", "image": image,
-                                 "resources": { "requests": { "cpu": cpu } } }],
+                                 "resources": { "requests": { "cpu": cpu, "memory": "64Mi" } } }],
                 "tolerations": [
                     { "key": "node.kubernetes.io/not-ready", "operator": "Exists",
                       "effect": "NoExecute", "tolerationSeconds": 60 },
                     { "key": "node.kubernetes.io/unreachable", "operator": "Exists",
                       "effect": "NoExecute", "tolerationSeconds": 60 },
                 ],
-                "schedulerName": "default-scheduler", "restartPolicy": "Always",
+                "restartPolicy": "Always",
             },
         })
     }
 
     async fn make_deployment(&mut self) -> Result<(), ApiError> {
-        if self.api.all(&DEPLOYMENTS.group_resource()).len() >= 4 {
+        if self.audit.all(&DEPLOYMENTS).len() >= 4 {
             return Ok(());
         }
         let (name, namespace) = (self.name("web"), self.namespace());
@@ -136,17 +201,67 @@ impl Users {
                       "template": (self.template(&name)) },
         });
         self.create(&DEPLOYMENTS, deployment).await?;
+        let node_port = self.random.chance(300);
+        let kind = if node_port { "NodePort" } else { "ClusterIP" };
         let service = value!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": { "name": (name.as_str()), "namespace": namespace },
-            "spec": { "selector": { "app": (name.as_str()) }, "clusterIP": "10.96.0.9",
-                      "ipFamilies": ["IPv4"], "ports": [{ "port": 80, "protocol": "TCP" }] },
+            "spec": { "type": kind, "selector": { "app": (name.as_str()) },
+                      "ports": [{ "port": 80, "protocol": "TCP" }] },
         });
         self.create(&SERVICES, service).await
     }
 
+    async fn make_stateful_set(&mut self) -> Result<(), ApiError> {
+        if self.audit.all(&STATEFULSETS).len() >= 2 {
+            return Ok(());
+        }
+        let (name, namespace) = (self.name("db"), self.namespace());
+        let parallel = self.random.chance(300);
+        let policy = if parallel { "Parallel" } else { "OrderedReady" };
+        let set = value!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet",
+            "metadata": { "name": (name.as_str()), "namespace": namespace },
+            "spec": { "replicas": (self.random.below(4) as i64), "serviceName": "db",
+                      "podManagementPolicy": policy, "revisionHistoryLimit": 2,
+                      "selector": { "matchLabels": { "app": (name.as_str()) } },
+                      "template": (self.template(&name)) },
+        });
+        self.create(&STATEFULSETS, set).await
+    }
+
+    async fn make_cron_job(&mut self) -> Result<(), ApiError> {
+        if !self.audit.all(&CRONJOBS).is_empty() {
+            return Ok(());
+        }
+        let (name, namespace) = (self.name("tick"), self.namespace());
+        let policy = ["Allow", "Forbid", "Replace"][self.random.below(3) as usize];
+        let mut template = self.template(&name);
+        template.set("spec.restartPolicy", "Never");
+        let cron = value!({
+            "apiVersion": "batch/v1", "kind": "CronJob",
+            "metadata": { "name": (name.as_str()), "namespace": namespace },
+            "spec": { "schedule": "* * * * *", "concurrencyPolicy": policy,
+                      "successfulJobsHistoryLimit": 1, "failedJobsHistoryLimit": 1,
+                      "jobTemplate": { "spec": { "template": template } } },
+        });
+        self.create(&CRONJOBS, cron).await
+    }
+
+    /// A budget for the pods of some Deployment.
+    async fn make_budget(&mut self) -> Result<(), ApiError> {
+        let all = self.audit.all(&DEPLOYMENTS);
+        let Some(of) = self.random.pick(&all).cloned() else { return Ok(()) };
+        let budget = value!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": { "name": (of.name()), "namespace": (of.namespace()) },
+            "spec": { "maxUnavailable": 1, "selector": (of.at("spec.selector")) },
+        });
+        self.create(&PODDISRUPTIONBUDGETS, budget).await
+    }
+
     async fn make_job(&mut self) -> Result<(), ApiError> {
-        if self.api.all(&JOBS.group_resource()).len() >= 4 {
+        if self.audit.all(&JOBS).len() >= 4 {
             return Ok(());
         }
         let (name, namespace) = (self.name("job"), self.namespace());
@@ -159,14 +274,13 @@ impl Users {
             "spec": { "completions": (1 + self.random.below(4) as i64),
                       "parallelism": (1 + self.random.below(3) as i64),
                       "completionMode": mode, "backoffLimit": 3,
-                      "selector": { "matchLabels": { "app": (name.as_str()) } },
                       "template": template },
         });
         self.create(&JOBS, job).await
     }
 
     async fn make_daemon_set(&mut self) -> Result<(), ApiError> {
-        if self.api.all(&DAEMONSETS.group_resource()).len() >= 2 {
+        if self.audit.all(&DAEMONSETS).len() >= 2 {
             return Ok(());
         }
         let (name, namespace) = (self.name("agent"), self.namespace());
@@ -183,10 +297,14 @@ impl Users {
     }
 
     async fn change(&self, resource: &GroupVersionResource, what: &str) -> Result<(), ApiError> {
-        let all = self.api.all(&resource.group_resource());
+        let all = self.audit.all(resource);
         let Some(object) = self.random.pick(&all) else { return Ok(()) };
         let patch = match what {
             "replicas" => value!({ "spec": { "replicas": (self.random.below(6) as i64) } }),
+            "type" => {
+                let node_port = self.random.chance(500);
+                value!({ "spec": { "type": (if node_port { "NodePort" } else { "ClusterIP" }) } })
+            }
             "pause" => value!({ "spec": { "paused": (self.random.chance(500)) } }),
             _ => {
                 let template = self.template(object.name());
@@ -197,7 +315,7 @@ impl Users {
     }
 
     async fn delete_one(&self, resource: &GroupVersionResource) -> Result<(), ApiError> {
-        let all = self.api.all(&resource.group_resource());
+        let all = self.audit.all(resource);
         let Some(object) = self.random.pick(&all) else { return Ok(()) };
         let propagation = match self.random.below(4) {
             0 => Some(Propagation::Foreground),
@@ -207,13 +325,16 @@ impl Users {
         };
         let propagation = propagation.filter(|_| *resource != PODS);
         let options = DeleteOptions { propagation, ..DeleteOptions::default() };
-        self.api.delete(resource, object.namespace(), object.name(), &options).await.map(drop)
+        self.audit.asked_to_delete(object);
+        self.client.delete(resource, object.namespace(), object.name(), &options).await.map(drop)
     }
 
     /// Deletes the team's namespace, or makes it again.
     async fn delete_namespace(&self) -> Result<(), ApiError> {
         let options = DeleteOptions::default();
-        match self.api.delete(&NAMESPACES, "", "team", &options).await {
+        let there = self.audit.all(&NAMESPACES).into_iter().find(|n| n.name() == "team");
+        there.iter().for_each(|n| self.audit.asked_to_delete(n));
+        match self.client.delete(&NAMESPACES, "", "team", &options).await {
             Err(e) if e.is_not_found() => {
                 let team = value!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "team" } });
                 self.create(&NAMESPACES, team).await
@@ -225,7 +346,7 @@ impl Users {
     async fn create(&self, resource: &GroupVersionResource, object: Value) -> Result<(), ApiError> {
         let namespace = SmolStr::new(object.namespace());
         let options = WriteOptions::default();
-        self.api.create(resource, &namespace, "", "", object, &options).await.map(drop)
+        self.client.create(resource, &namespace, "", "", object, &options).await.map(drop)
     }
 
     async fn patch(
@@ -236,6 +357,6 @@ impl Users {
     ) -> Result<(), ApiError> {
         let (namespace, name) = (object.namespace(), object.name());
         let (kind, options) = (PatchType::Merge, WriteOptions::default());
-        self.api.patch(resource, namespace, name, "", kind, patch, &options).await.map(drop)
+        self.client.patch(resource, namespace, name, "", kind, patch, &options).await.map(drop)
     }
 }

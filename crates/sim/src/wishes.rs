@@ -7,36 +7,49 @@ use smol_str::SmolStr;
 use timonier_controllers::pods;
 use timonier_meta::GroupVersionResource;
 use timonier_meta::gvk::resources::{
-    CONFIGMAPS, DAEMONSETS, DEPLOYMENTS, ENDPOINTS, ENDPOINTSLICES, JOBS, NAMESPACES, NODES, PODS,
-    REPLICASETS, SERVICEACCOUNTS, SERVICES,
+    CONFIGMAPS, DAEMONSETS, DEPLOYMENTS, ENDPOINTS, ENDPOINTSLICES, JOBS, NAMESPACES, NODES,
+    PODDISRUPTIONBUDGETS, PODS, REPLICASETS, SERVICEACCOUNTS, SERVICES, STATEFULSETS,
 };
-use timonier_object::Value;
+use timonier_object::{Value, label_selector};
 
-use crate::api::{Api, resources};
+use crate::audit::Audit;
+use crate::checks::network::reservations;
 
 /// The wishes that are not fulfilled yet; empty when all are.
-pub fn unfulfilled(api: &Api) -> Vec<String> {
-    let world = Final { api };
+pub fn unfulfilled(audit: &Audit) -> Vec<String> {
+    let world = Final { audit };
     let mut open = Vec::new();
     world.owners(&mut open);
     world.namespaces(&mut open);
     world.nodes(&mut open);
     world.deployments(&mut open);
     world.replica_sets(&mut open);
+    world.stateful_sets(&mut open);
     world.daemon_sets(&mut open);
+    world.budgets(&mut open);
     world.jobs(&mut open);
     world.services(&mut open);
     world.pods(&mut open);
     open
 }
 
+/// The Services' reservations after a restart: exactly those in use.
+pub fn misreserved(audit: &Audit) -> Option<String> {
+    let used: BTreeSet<SmolStr> =
+        audit.all(&SERVICES).iter().flat_map(|s| reservations(s)).collect();
+    let prefixes = ["/registry/networking.k8s.io/ipaddresses/", "/registry/ranges/"];
+    let there: BTreeSet<SmolStr> = prefixes.iter().flat_map(|p| audit.keys(p)).collect();
+    let wrong: Vec<&SmolStr> = used.symmetric_difference(&there).collect();
+    (!wrong.is_empty()).then(|| format!("reserved or used, and not both: {wrong:?}"))
+}
+
 struct Final<'a> {
-    api: &'a Api,
+    audit: &'a Audit,
 }
 
 impl Final<'_> {
     fn all(&self, resource: &GroupVersionResource) -> Vec<Arc<Value>> {
-        self.api.all(&resource.group_resource())
+        self.audit.all(resource)
     }
 
     fn pods_of(&self, owner: &Value) -> Vec<Arc<Value>> {
@@ -47,8 +60,7 @@ impl Final<'_> {
 
     /// Nothing outlives its owners, and nothing stays on its way out.
     fn owners(&self, open: &mut Vec<String>) {
-        let everything: Vec<Arc<Value>> =
-            resources().iter().flat_map(|i| self.all(&i.resource)).collect();
+        let everything = self.audit.everything();
         let uids: BTreeSet<&str> = everything.iter().map(|o| o.uid()).collect();
         for object in &everything {
             for owner in object.owners() {
@@ -109,6 +121,42 @@ impl Final<'_> {
         }
     }
 
+    fn stateful_sets(&self, open: &mut Vec<String>) {
+        for set in self.all(&STATEFULSETS) {
+            let wanted = set.at("spec.replicas").int_or(1);
+            let counts = ["replicas", "readyReplicas", "availableReplicas", "updatedReplicas"];
+            let names = self.pods_of(&set).iter().map(|p| p.name().to_string()).collect();
+            let expected: BTreeSet<String> =
+                (0..wanted).map(|n| format!("{}-{n}", set.name())).collect();
+            let fine = counts.iter().all(|f| set.at("status").at(f).int_or(0) == wanted)
+                && expected == names
+                && set.at("status.observedGeneration").int_or(0) == set.generation()
+                && set.at("status.currentRevision") == set.at("status.updateRevision");
+            if !fine {
+                let status = set.at("status");
+                open.push(format!("StatefulSet {} is not complete: {names:?} {status}", set.key()));
+            }
+        }
+    }
+
+    fn budgets(&self, open: &mut Vec<String>) {
+        for budget in self.all(&PODDISRUPTIONBUDGETS) {
+            let Ok(selector) = label_selector(budget.at("spec.selector")) else { continue };
+            let pods = self.all(&PODS);
+            let of = |p: &&Arc<Value>| {
+                p.namespace() == budget.namespace()
+                    && selector.matches(|k| p.label(k))
+                    && pods::is_active(p)
+            };
+            let healthy = pods.iter().filter(of).filter(|p| pods::is_ready(p)).count() as i64;
+            let said = budget.at("status.currentHealthy").int_or(0);
+            if said != healthy {
+                let key = budget.key();
+                open.push(format!("budget {key} counts {said} healthy pods, there are {healthy}"));
+            }
+        }
+    }
+
     fn daemon_sets(&self, open: &mut Vec<String>) {
         let nodes = self.all(&NODES).len() as i64;
         for set in self.all(&DAEMONSETS) {
@@ -145,6 +193,9 @@ impl Final<'_> {
     /// Both forms of endpoints list exactly the ready pods.
     fn services(&self, open: &mut Vec<String>) {
         for service in self.all(&SERVICES) {
+            if service.at("spec.selector").is_empty() {
+                continue;
+            }
             let app = service.at("spec.selector.app").str();
             let mut ready: Vec<SmolStr> = self
                 .all(&PODS)

@@ -5,7 +5,7 @@ use std::thread::{available_parallelism, scope};
 
 /// How many seeds a run of the unit tests takes, which have no optimisation; `make sim SEEDS=…` is
 /// part of `make test` and takes many more.
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 8;
 
 #[test]
 fn every_seed_keeps_the_rules_and_comes_to_rest() {
@@ -37,7 +37,7 @@ fn every_seed_keeps_the_rules_and_comes_to_rest() {
 
 #[test]
 fn a_seed_repeats_itself() {
-    for seed in [3, 7] {
+    for seed in [3, 25] {
         assert_eq!(timonier_sim::run(seed), timonier_sim::run(seed));
     }
 }

@@ -1,67 +1,53 @@
-//! All controllers and the scheduler over a whole API server, with simulated nodes, under virtual
-//! time: what the controllers write must pass defaulting, validation and admission.
+//! All controllers and the scheduler over the API server, with simulated nodes, under virtual time
+//! and without faults: every kind that there is is observed, and each step is waited for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use timonier_apiserver::{ApiServer, Config, storage};
 use timonier_client::{Client, DeleteOptions, ListOptions, PatchType, WriteOptions};
 use timonier_meta::gvk::resources::{
     CRONJOBS, DAEMONSETS, DEPLOYMENTS, ENDPOINTSLICES, JOBS, NAMESPACES, PODS, REPLICASETS,
     SERVICES, STATEFULSETS,
 };
-use timonier_meta::{Environment, GroupVersionResource, SmolStr};
+use timonier_meta::{Environment, GroupVersionResource};
 use timonier_object::{Value, value};
-use timonier_policy::User;
 use timonier_reconcile::ResourceInfo;
 use timonier_schema::Catalogue;
 use timonier_sim::environment::SimEnvironment;
 use timonier_sim::faults::Faults;
 use timonier_sim::nodes::{self, Reach};
 use timonier_sim::processes::{Ground, Processes};
-use timonier_store::{Location, MemoryDisk, Options, Store};
+use timonier_sim::{Audit, server};
 
 struct Cluster {
     client: Arc<dyn Client>,
+    audit: Arc<Audit>,
     _processes: Processes,
 }
 
 impl Cluster {
     async fn start() -> Cluster {
-        let options = Options { stamp: storage::stamp, ..Options::default() };
-        let store = Store::open(Location::Memory(MemoryDisk::new()), options).await.unwrap();
         let env: Arc<dyn Environment> = Arc::new(SimEnvironment::new(7));
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-        let issuer: String = "https://kubernetes.default.svc.cluster.local".into();
-        let config = Config {
-            issuer: issuer.clone(),
-            audiences: vec![issuer],
-            service_account_key_pem: key.serialize_pem().into_bytes(),
-            service_cidrs: vec!["10.96.0.0/16".into()],
-            node_ports: 30000..=32767,
-            advertise: None,
-            event_ttl: Duration::from_secs(3600),
-            kubelet: None,
-        };
+        let audit = Audit::new(env.clone(), false);
+        let cluster = server::Cluster::new(env.clone(), audit.clone(), 7);
+        tokio::spawn(cluster.clone().supervise());
+        cluster.running().await;
+        let client = cluster.line("admin", &["system:masters"]);
         let catalogue = Catalogue::builtin();
-        let resources = catalogue
-            .rows()
-            .filter(|row| row.verbs.has("list") && row.verbs.has("watch"))
+        let observed = catalogue.rows().filter(|r| r.verbs.has("list") && r.verbs.has("watch"));
+        let resources = observed
             .map(|row| ResourceInfo {
                 resource: row.gvr.clone(),
                 kind: row.gvk.kind.clone(),
                 namespaced: row.namespaced,
             })
             .collect();
-        let server = ApiServer::new(config, store, catalogue.clone(), env.clone()).await.unwrap();
-        let admin = User::authenticated("admin", [SmolStr::new("system:masters")]);
-        let client = server.client(admin);
         let faults = Faults::new(1);
         faults.heal();
-        let ground = Ground { api: client.clone(), resources, faults, env };
+        let ground = Ground { cluster, resources, faults, env };
         tokio::spawn(nodes::run(ground.clone(), Reach::default(), nodes::names(2)));
         let _processes = Processes::start(ground);
-        Cluster { client, _processes }
+        Cluster { client, audit, _processes }
     }
 
     async fn create(&self, resource: &GroupVersionResource, object: Value) {
@@ -77,12 +63,13 @@ impl Cluster {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        panic!("not created: {last:?}")
+        panic!("not created: {last:?}; {:?}", self.audit.violations())
     }
 
     async fn patch(&self, resource: &GroupVersionResource, name: &str, patch: Value) {
         let (kind, options) = (PatchType::Merge, WriteOptions::default());
-        self.client.patch(resource, "app", name, "", kind, patch, &options).await.unwrap();
+        let patched = self.client.patch(resource, "app", name, "", kind, patch, &options).await;
+        patched.unwrap_or_else(|e| panic!("{e}; {:?}", self.audit.violations()));
     }
 
     async fn get(&self, resource: &GroupVersionResource, name: &str) -> Option<Arc<Value>> {
@@ -90,7 +77,8 @@ impl Cluster {
     }
 
     async fn list(&self, resource: &GroupVersionResource) -> Vec<Arc<Value>> {
-        self.client.list(resource, "app", &ListOptions::default()).await.unwrap().items
+        let list = self.client.list(resource, "app", &ListOptions::default()).await;
+        list.unwrap_or_else(|e| panic!("{e}; {:?}", self.audit.violations())).items
     }
 
     /// Waits until an object is as wanted.
@@ -113,6 +101,8 @@ impl Cluster {
     }
 
     async fn delete(&self, resource: &GroupVersionResource, namespace: &str, name: &str) {
+        let object = self.client.get(resource, namespace, name).await.unwrap();
+        self.audit.asked_to_delete(&object);
         let options = DeleteOptions::default();
         self.client.delete(resource, namespace, name, &options).await.unwrap();
     }
@@ -208,6 +198,7 @@ async fn workloads_come_up_roll_out_and_go_with_their_namespace() {
     for _ in 0..400 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         if cluster.client.get(&NAMESPACES, "", "app").await.is_err() {
+            assert_eq!(cluster.audit.violations(), [""; 0]);
             return;
         }
     }
