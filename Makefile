@@ -8,7 +8,7 @@ BIN    := $(TARGET)/release/timonier
 TOOLS  := $(CURDIR)/target/tools
 SEEDS  ?= 1000
 export TIMONIER_TOOLS := $(TOOLS)
-export AREA FOCUS PROCS
+export AREA FOCUS RESULT PROCS NODES
 CONFORMANCE = cd tests/conformance && go build -o $(abspath $(TARGET))/conformance ./cmd/conformance \
 	&& exec $(abspath $(TARGET))/conformance -bin $(abspath $(BIN))
 

@@ -14,7 +14,8 @@ import (
 
 const usage = `usage: conformance [FLAGS] run|sample|write-sample|build|images|report
 
-  run           run the tests (environment: FOCUS=regexp, AREA=sig-apps, PROCS=n) and record them
+  run           run the tests and record them (environment: FOCUS=regexp, AREA=sig-apps,
+                RESULT=failed,not run, PROCS=n)
   sample        run the committed sample; fail if one of its tests does not pass
   write-sample  choose the sample anew from the tests that passed in every recorded run
   build         build the test program only

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,13 +31,21 @@ func runAll(ctx context.Context, s *settings) error {
 	if err != nil {
 		return err
 	}
+	old, err := readRecord(s.recordFile())
+	if err != nil {
+		return err
+	}
+	if results := os.Getenv("RESULT"); results != "" {
+		if pattern != nil {
+			return errors.New("RESULT goes with neither AREA nor FOCUS")
+		}
+		if pattern = recorded(old, strings.Split(results, ",")); pattern == nil {
+			return fmt.Errorf("no test is recorded as %s", results)
+		}
+	}
 	names, specs, runErr := runSuite(ctx, s, pattern)
 	if names == nil {
 		return runErr
-	}
-	old, err := readRecord(s.recordFile())
-	if err != nil {
-		return errors.Join(runErr, err)
 	}
 	rows := merge(names, old, specs)
 	if err := writeRecord(s.recordFile(), rows); err != nil {
@@ -68,6 +77,29 @@ func focus(area, pattern string) ([]string, error) {
 	return []string{regexp.QuoteMeta("["+strings.Trim(area, "[]")+"]") + ".*(" + pattern + ")"}, nil
 }
 
+// recorded is the pattern of the tests that have one of these results in the record.
+func recorded(rows map[string]row, results []string) []string {
+	var names []string
+	for _, name := range sortedNames(rows) {
+		if slices.Contains(results, rows[name].result) {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return []string{exactly(names)}
+}
+
+// exactly is the pattern of these tests and no others.
+func exactly(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = regexp.QuoteMeta(name)
+	}
+	return "(" + strings.Join(quoted, "|") + ")$"
+}
+
 func summary(specs []spec) string {
 	counts := map[string]int{}
 	for _, s := range specs {
@@ -94,7 +126,7 @@ func runSuite(ctx context.Context, s *settings, patterns []string) (names []stri
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
 	for _, p := range phases {
-		found, err := p.run(ctx, c, patterns)
+		found, err := p.run(ctx, c, names, patterns)
 		specs = append(specs, found...)
 		if err != nil {
 			return names, specs, err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -140,12 +139,8 @@ func runSample(ctx context.Context, s *settings) error {
 		return err
 	}
 	wanted := strings.Split(strings.TrimSpace(string(content)), "\n")
-	quoted := make([]string, len(wanted))
-	for i, name := range wanted {
-		quoted[i] = regexp.QuoteMeta(name)
-	}
 	started := time.Now()
-	_, specs, err := runSuite(ctx, s, []string{"(" + strings.Join(quoted, "|") + ")$"})
+	_, specs, err := runSuite(ctx, s, []string{exactly(wanted)})
 	if err != nil {
 		return err
 	}

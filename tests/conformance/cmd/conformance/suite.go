@@ -53,8 +53,9 @@ var phases = []phase{
 	{name: "serial", labels: "Conformance && Serial", procs: 1},
 }
 
-// run runs the phase's tests whose names match one of the patterns, all if there is none.
-func (p phase) run(ctx context.Context, c *cluster, patterns []string) ([]spec, error) {
+// run runs the phase's tests whose names match one of the patterns, all if there is none. Where
+// ginkgo did not get to writing its report, the log tells the results.
+func (p phase) run(ctx context.Context, c *cluster, names, patterns []string) ([]spec, error) {
 	s := c.settings
 	dir := filepath.Join(s.results, p.name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -78,10 +79,10 @@ func (p phase) run(ctx context.Context, c *cluster, patterns []string) ([]spec, 
 		"--kubelet-root-dir="+filepath.Join(s.data, "kubelet"), "--repo-root="+dir)
 	err := p.ginkgo(ctx, s, dir, args)
 	specs, readErr := readReport(filepath.Join(dir, "report.json"))
-	if readErr != nil {
-		return nil, errors.Join(err, readErr)
+	if errors.Is(readErr, os.ErrNotExist) {
+		specs, readErr = readLog(filepath.Join(dir, "log"), names)
 	}
-	return specs, err
+	return specs, errors.Join(err, readErr)
 }
 
 // ginkgo runs to its end; failed tests are no error. On interruption it gets time to clean up.
