@@ -170,6 +170,13 @@ fn collect(info: &ResourceInfo, object: &Value, owners: &Owners<'_>, world: &Wor
         }));
     }
     let has_dependents = dependents(world, object.uid()).next().is_some();
+    let deleting = |o: &Value| o.is_deleting() && has(o, FOREGROUND);
+    let in_a_circle = !owners.waiting.is_empty()
+        && dependents(world, object.uid()).any(|(_, dependent)| deleting(dependent))
+        && object.owners().iter().any(|o| o.block_owner_deletion);
+    if in_a_circle {
+        return Plan::write(block_nobody(info, object));
+    }
     let how = if !owners.waiting.is_empty() && has_dependents || has(object, FOREGROUND) {
         Propagation::Foreground
     } else if has(object, ORPHAN) {
@@ -203,6 +210,18 @@ fn drop_owners(info: &ResourceInfo, object: &Value, lost: impl Fn(&str) -> bool)
     let rest = Value::array(all.filter(|o| !lost(o.at("uid").str())).cloned());
     let version = object.resource_version();
     let patch = value!({ "metadata": { "resourceVersion": version, "ownerReferences": rest } });
+    Write::patch(&info.resource, object, PatchKind::Merge, patch)
+}
+
+/// Where owners wait for each other in a circle, one of them must stop to hold up its owners.
+/// What else is to be done with it follows when that is seen.
+fn block_nobody(info: &ResourceInfo, object: &Value) -> Write {
+    let mut owners = object.at("metadata.ownerReferences").clone();
+    for owner in owners.make_array().iter_mut() {
+        owner.set("blockOwnerDeletion", false);
+    }
+    let version = object.resource_version();
+    let patch = value!({ "metadata": { "resourceVersion": version, "ownerReferences": owners } });
     Write::patch(&info.resource, object, PatchKind::Merge, patch)
 }
 
@@ -306,6 +325,26 @@ mod tests {
         let plan = of(&world([set(ORPHAN), child("1")]), "uid-web");
         assert_eq!(short(&plan), ["patch pods p", "patch replicasets web"]);
         assert_eq!(body(&plan, &PODS).at("metadata.ownerReferences"), &value!([]));
+    }
+
+    #[test]
+    fn a_circle_of_owners_is_broken() {
+        // p owns the set that owns p.
+        let mut owner = set(FOREGROUND);
+        owner.set(
+            "metadata.ownerReferences",
+            value!([{ "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "uid-p",
+                "blockOwnerDeletion": true }]),
+        );
+        let mut pod = child("1");
+        pod.entry("metadata.ownerReferences").make_array()[0].set("blockOwnerDeletion", true);
+        let plan = of(&world([owner.clone(), pod.clone()]), "uid-p");
+        assert_eq!(short(&plan), ["patch pods p"]);
+        assert!(!body(&plan, &PODS).owners()[0].block_owner_deletion);
+        pod.entry("metadata.ownerReferences").make_array()[0].set("blockOwnerDeletion", false);
+        let full = world([owner, pod]);
+        assert_eq!(short(&of(&full, "uid-p")), ["delete pods p"]);
+        assert_eq!(short(&of(&full, "uid-web")), ["patch replicasets web"], "it waits no longer");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod node;
 mod pod;
 mod service;
 mod upgrade;
+mod websocket;
 
 use ::http::{Request, Response};
 use bytes::Bytes;
@@ -37,7 +38,13 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     match (call.row.gvr.resource.as_str(), call.info.subresource.as_str()) {
-        ("pods", "log") => pod::log(call, query).await,
+        ("pods", "log") => {
+            let log = pod::log(call, query).await?;
+            if websocket::is_asked_for(request.headers()) {
+                return websocket::send(request, log);
+            }
+            Ok(log)
+        }
         ("pods", "proxy") => pod::proxy(call, request).await,
         ("pods", _) => pod::stream(call, request, query).await,
         ("services", _) => service::proxy(call, request).await,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use timonier_client::{DeleteOptions, Preconditions};
 use timonier_meta::gvk::resources;
 use timonier_meta::{ApiError, Cause, GroupVersionKind};
-use timonier_object::{Value, label_selector};
+use timonier_object::{Value, label_selector, value};
 use timonier_policy::User;
 
 use crate::call::{Call, Object};
@@ -36,8 +36,34 @@ pub async fn create(
         options.preconditions =
             Preconditions { uid: Some(pod.uid().into()), ..options.preconditions };
     }
+    if !options.dry_run && !pod.is_deleting() {
+        mark(call, name, &options.preconditions).await?;
+    }
     delete::delete(call, name, &options).await?;
     Ok(Object::made(super::success(201)))
+}
+
+/// Says in the pod's status why it goes, for those that count failures (a Job's failure policy).
+async fn mark(call: &Call<'_>, name: &str, preconditions: &Preconditions) -> Result<(), ApiError> {
+    let now = call.server.env.now().rfc3339();
+    let write = Write { name, subresource: "status", part: Part::Whole, dry_run: false };
+    write::modify(call, write, |pod| {
+        if let Some(uid) = preconditions.uid.as_ref().filter(|uid| *uid != pod.uid()) {
+            let why = format!("the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated", pod.uid());
+            return Err(ApiError::conflict(&call.resource(), name, &why));
+        }
+        let mut marked = pod.clone();
+        let conditions = marked.entry("status.conditions").make_array();
+        conditions.retain(|c| c.at("type").str() != "DisruptionTarget");
+        conditions.push(value!({
+            "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
+            "lastTransitionTime": (&now), "observedGeneration": (pod.generation()),
+            "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"
+        }));
+        Ok(marked)
+    })
+    .await?;
+    Ok(())
 }
 
 /// Pods that are not running any more, or not yet, count for no budget.

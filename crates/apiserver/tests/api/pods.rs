@@ -115,6 +115,26 @@ async fn eviction_asks_the_budgets() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_evicted_pod_says_so() {
+    let mut api = Api::start().await;
+    api.account("default").await;
+    let mut p = pod("p");
+    p.set("metadata.finalizers", value!(["example.com/stay"]));
+    api.create(PODS, p).await;
+    let path = format!("{PODS}/p/eviction");
+    let dry = value!({ "metadata": { "name": "p" }, "deleteOptions": { "dryRun": ["All"] } });
+    api.create(&path, dry).await;
+    let conditions = |p: &Value| p.at("status.conditions").items().to_vec();
+    assert!(conditions(&api.get(&format!("{PODS}/p")).await).is_empty());
+    api.create(&path, value!({ "metadata": { "name": "p" } })).await;
+    let left = api.get(&format!("{PODS}/p")).await;
+    assert!(left.is_deleting());
+    let told = conditions(&left);
+    assert_eq!(told[0].at("type").str(), "DisruptionTarget");
+    assert_eq!(told[0].at("reason").str(), "EvictionByEvictionAPI");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ephemeral_containers_are_added_and_stay() {
     let mut api = Api::start().await;
     api.account("default").await;

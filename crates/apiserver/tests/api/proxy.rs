@@ -3,7 +3,10 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::StreamExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -14,6 +17,9 @@ use timonier_apiserver::KubeletTls;
 use timonier_object::{Value, value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::common::{Api, PODS, config, master, pod, server_with, store};
 
@@ -111,6 +117,38 @@ async fn serve(listener: TcpListener, ca: String, certificate: String, key: Stri
                 .with_upgrades(),
         );
     }
+}
+
+/// Sends a WebSocket handshake for the pod's log; gives the messages that come.
+async fn log_messages(api: &mut Api, protocol: Option<&str>) -> Vec<Message> {
+    let mut headers = vec![
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    headers.extend(protocol.map(|p| ("sec-websocket-protocol", p)));
+    let response = api.send("GET", &format!("{PODS}/p/log"), &headers, "").await;
+    assert_eq!(response.status(), 101);
+    assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    let chosen = response.headers().get("sec-websocket-protocol").map(|v| v.to_str().unwrap());
+    assert_eq!(chosen, protocol);
+    let io = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let socket = WebSocketStream::from_raw_socket(io, Role::Client, None).await;
+    let messages: Vec<_> = socket.map(Result::unwrap).collect().await;
+    messages.into_iter().filter(|m| !m.is_close()).collect()
+}
+
+#[tokio::test]
+async fn logs_come_over_websockets_too() {
+    let log = "GET /containerLogs/default/p/c";
+    for protocol in [None, Some("binary.k8s.io")] {
+        let mut api = start().await;
+        assert_eq!(log_messages(&mut api, protocol).await, [Message::binary(log)]);
+    }
+    let mut api = start().await;
+    let messages = log_messages(&mut api, Some("base64.binary.k8s.io")).await;
+    assert_eq!(messages, [Message::text(STANDARD.encode(log))]);
 }
 
 #[tokio::test]
