@@ -134,9 +134,15 @@ async fn log_messages(api: &mut Api, protocol: Option<&str>) -> Vec<Message> {
     let chosen = response.headers().get("sec-websocket-protocol").map(|v| v.to_str().unwrap());
     assert_eq!(chosen, protocol);
     let io = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
-    let socket = WebSocketStream::from_raw_socket(io, Role::Client, None).await;
-    let messages: Vec<_> = socket.map(Result::unwrap).collect().await;
-    messages.into_iter().filter(|m| !m.is_close()).collect()
+    let mut socket = WebSocketStream::from_raw_socket(io, Role::Client, None).await;
+    let mut messages = Vec::new();
+    while let Some(message) = socket.next().await {
+        match message.unwrap() {
+            close if close.is_close() => break,
+            message => messages.push(message),
+        }
+    }
+    messages
 }
 
 #[tokio::test]
