@@ -8,6 +8,7 @@ mod tests;
 
 use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -185,13 +186,21 @@ impl Step<'_> {
         true
     }
 
-    /// Deletes what is too much, the highest first, one after another.
+    /// Deletes what is too much, the highest first, one after another. In order, one that does not
+    /// serve stops it, unless it is the only such pod or the first of them.
     fn shrink(&mut self, ordered: bool) -> bool {
         let (first, end) = (self.first(), self.end());
         let out = |o: &i64| *o < first || *o >= end;
         let condemned: Vec<Arc<Value>> =
             self.pods.iter().rev().filter(|(o, _)| out(o)).map(|(_, p)| p.clone()).collect();
+        let kept = self.pods.iter().filter(|(o, _)| !out(o)).map(|(_, p)| p);
+        let first_unhealthy =
+            kept.chain(condemned.iter().rev()).find(|p| !self.is_healthy(p)).map(|p| p.uid().to_string());
         for pod in &condemned {
+            let may_go = self.is_healthy(pod) || first_unhealthy.as_deref() == Some(pod.uid());
+            if ordered && !pod.is_deleting() && !may_go {
+                return false;
+            }
             if !pod.is_deleting() {
                 self.release_claims(pod);
                 self.delete(pod);

@@ -305,6 +305,24 @@ fn failed_indexes_end_after_their_own_limit() {
 }
 
 #[test]
+fn a_pod_that_no_longer_matches_is_let_go_without_the_finalizer() {
+    let mut world = world([job(value!({}))]);
+    steps(&mut world, 1);
+    let name = names(&world)[0].clone();
+    let mut pod = Value::clone(world.get(&PODS, &ObjectKey::new("ns", &name)).unwrap());
+    pod.set("metadata.labels", value!({}));
+    add(&mut world, pod);
+    let plan = plan(&Jobs, &world, "j");
+    let kinds: Vec<_> = (plan.writes.iter().filter(|w| w.key.name == name))
+        .map(|w| match &w.operation {
+            Operation::Patch { kind, .. } => *kind,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(kinds, [PatchKind::Json, PatchKind::Strategic]);
+}
+
+#[test]
 fn pods_of_a_job_that_is_gone_are_let_go() {
     let mut world = world([job(value!({}))]);
     steps(&mut world, 1);

@@ -103,6 +103,26 @@ fn scaling_down_takes_the_highest_first() {
 }
 
 #[test]
+fn scaling_down_waits_for_pods_that_do_not_serve() {
+    let mut world = world([set(3)]);
+    run(&mut world, 5);
+    let unready = |world: &mut World, name: &str| {
+        let mut pod = Value::clone(world.get(&PODS, &ObjectKey::new("ns", name)).unwrap());
+        pod.remove("status.conditions");
+        add(world, pod);
+    };
+    unready(&mut world, "db-2");
+    unready(&mut world, "db-1");
+    change(&mut world, |s| s.set("spec.replicas", 1));
+    assert_eq!(run(&mut world, 4), [""; 0]);
+    let mut ready = Value::clone(world.get(&PODS, &ObjectKey::new("ns", "db-1")).unwrap());
+    let served = world.get(&PODS, &ObjectKey::new("ns", "db-0")).unwrap().at("status").clone();
+    ready.set("status", served);
+    add(&mut world, ready);
+    assert_eq!(run(&mut world, 4), ["delete pods db-2", "delete pods db-1"]);
+}
+
+#[test]
 fn an_update_goes_from_the_highest_to_the_partition() {
     let mut world = world([set(3)]);
     run(&mut world, 6);
