@@ -13,7 +13,7 @@ use timonier_policy::User;
 use crate::answer::{self, Wish};
 use crate::call::{Call, Object};
 use crate::http::body;
-use crate::http::negotiate::negotiate;
+use crate::http::negotiate::{negotiate, negotiate_without_table};
 use crate::http::respond::{self, Body};
 use crate::query::{self, FieldValidation, ListQuery, Query, WriteQuery};
 use crate::request::RequestInfo;
@@ -62,8 +62,13 @@ where
         return proxy::serve(&call, incoming.request, &incoming.query).await;
     }
     let (parts, body) = incoming.request.into_parts();
+    let stored = call.row.verbs.names().any(|verb| verb == "get");
     let wish = Wish {
-        form: negotiate(&parts.headers)?,
+        form: if stored {
+            negotiate(&parts.headers)?
+        } else {
+            negotiate_without_table(&parts.headers)?
+        },
         include: Include::parse(incoming.query.text("includeObject")),
         headers: &parts.headers,
     };
@@ -114,7 +119,9 @@ fn allowed(call: &Call<'_>) -> Result<(), ApiError> {
     // `list` of a subresource is `get` without a name and does not exist.
     let bound = call.row.namespaced && info.namespace.is_empty();
     let writes = matches!(info.verb, "create" | "update" | "patch" | "delete" | "deletecollection");
-    if !verbs.has(info.verb) || bound && writes && call.row.stored {
+    // OPTIONS is no verb; whether it is allowed is for what lies behind the proxy to say.
+    let passed_on = info.verb.is_empty() && info.subresource == "proxy";
+    if !verbs.has(info.verb) && !passed_on || bound && writes && call.row.stored {
         return Err(ApiError::new(
             405,
             Reason::MethodNotAllowed,

@@ -117,7 +117,8 @@ pub enum Part {
     Main,
     /// The status and metadata.
     Status,
-    /// The writer (a subresource of the server's own) knows what it does.
+    /// The writer (a subresource of the server's own) knows what it does. It counts no generation: a
+    /// bound pod keeps its first.
     Whole,
 }
 
@@ -140,7 +141,7 @@ pub fn prepare_update(call: &Call<'_>, part: Part, new: &mut Value, old: &Value)
         Part::Main | Part::Whole => {}
         Part::Status => keep_all_but_status(call, new, old),
     }
-    if call.row.strategy.generation && part != Part::Status && spec_differs(call, new, old) {
+    if call.row.strategy.generation && part == Part::Main && spec_differs(call, new, old) {
         new.set("metadata.generation", old.generation() + 1);
     }
     sent

@@ -82,6 +82,16 @@ pub fn negotiate(headers: &HeaderMap) -> Result<Form, ApiError> {
     clauses(&accept).iter().find_map(form).ok_or_else(not_acceptable)
 }
 
+/// As [`negotiate`], for what has no table: questions that are answered and never stored.
+pub fn negotiate_without_table(headers: &HeaderMap) -> Result<Form, ApiError> {
+    let accept = accept(headers);
+    if accept.trim().is_empty() {
+        return Ok(Form::default());
+    }
+    let mut forms = clauses(&accept).into_iter().filter_map(|c| form(&c));
+    forms.find(|f| f.shape != Shape::Table).ok_or_else(not_acceptable)
+}
+
 fn form(clause: &Clause<'_>) -> Option<Form> {
     let encoding = match clause.media_type {
         "application/json" | "*/*" | "application/*" => Encoding::Json,
@@ -119,6 +129,18 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
         negotiate(&headers).ok()
+    }
+
+    #[test]
+    fn a_review_has_no_table() {
+        let of = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            negotiate_without_table(&headers)
+        };
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(of(table).unwrap_err().code, 406);
+        assert_eq!(of(&format!("{table}, application/json")).unwrap().shape, Shape::Object);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::strategy::{self, Part};
 use crate::verbs::update::check_name;
 use crate::write::{self, Write};
 
-/// Makes the change of a certificate request that `approval` allows: its conditions.
+/// Makes the change of a certificate request that `approval` allows: its conditions, and the
+/// metadata that any write may change.
 pub fn change(old: &Value, body: &Value, now: &str) -> Value {
     let mut new = old.clone();
     let mut conditions = body.at("status.conditions").clone();
@@ -24,8 +25,7 @@ pub fn change(old: &Value, body: &Value, now: &str) -> Value {
     } else {
         new.set("status.conditions", conditions);
     }
-    new.set("metadata.resourceVersion", body.resource_version());
-    new.set("metadata.uid", body.uid());
+    new.set("metadata", body.at("metadata"));
     new
 }
 
