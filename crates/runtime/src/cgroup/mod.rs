@@ -146,6 +146,16 @@ impl Cgroups {
         }
     }
 
+    /// The directories that the container gets to see. On a host with both versions these are v1's,
+    /// as with runc: programs that find a v2 hierarchy would look for their limits there.
+    pub fn shown_dirs(&self, path: &str) -> Vec<(String, PathBuf)> {
+        let mut dirs = self.dirs(path);
+        if let (Version::V1 { .. }, Some(root)) = (&self.version, self.unified()) {
+            dirs.retain(|(_, dir)| !dir.starts_with(root));
+        }
+        dirs
+    }
+
     /// Every process in the group and below it.
     pub fn processes(&self, path: &str) -> Vec<i32> {
         let mut found = Vec::new();
@@ -387,6 +397,8 @@ mod tests {
         assert_eq!(cgroups.unified().unwrap(), Path::new("/sys/fs/cgroup/unified"));
         let names: Vec<String> = cgroups.dirs("/a/b").into_iter().map(|(n, _)| n).collect();
         assert_eq!(names, ["cpu,cpuacct", "memory", "systemd", "unified"]);
+        let shown: Vec<String> = cgroups.shown_dirs("/g").into_iter().map(|d| d.0).collect();
+        assert_eq!(shown, ["cpu,cpuacct", "memory", "systemd"]);
     }
 
     #[test]

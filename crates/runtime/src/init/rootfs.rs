@@ -197,7 +197,7 @@ fn cgroup_mounts(plan: &Plan, cgroups: &Cgroups) -> Outcome<Vec<Prepared>> {
                 .explain(|| "mount /sys/fs/cgroup".into())?;
         list.push(Prepared { target: "/sys/fs/cgroup".into(), tree, kernel: false });
     }
-    for (name, dir) in cgroups.dirs(&plan.cgroup) {
+    for (name, dir) in cgroups.shown_dirs(&plan.cgroup) {
         let tree = mounts::clone_tree(&dir).explain(|| format!("mount cgroup {name}"))?;
         mounts::set_attributes(tree.as_fd(), attributes, libc::MS_PRIVATE, true)
             .explain(|| format!("mount cgroup {name}"))?;

@@ -40,6 +40,9 @@ pub struct Reader {
     inode: u64,
     /// The beginning of a record whose end was not read yet.
     rest: Vec<u8>,
+    /// How many records a client wants that asked for the end of the log and not for what follows:
+    /// records that come meanwhile do not count.
+    records_left: Option<u64>,
     formatter: Formatter,
 }
 
@@ -52,6 +55,7 @@ impl Reader {
             file: None,
             inode: 0,
             rest: Vec::new(),
+            records_left: options.tail.filter(|_| !options.follow),
             formatter: Formatter::new(options.clone()),
         };
         match options.tail {
@@ -63,7 +67,7 @@ impl Reader {
 
     /// Whether the client has all that it wanted.
     pub fn is_full(&self) -> bool {
-        self.formatter.left == Some(0)
+        self.formatter.left == Some(0) || self.records_left == Some(0)
     }
 
     /// The next piece of output; empty when the end is reached for now.
@@ -88,6 +92,11 @@ impl Reader {
     fn take_records(&mut self, output: &mut Vec<u8>) {
         let mut start = 0;
         while let Some(length) = self.rest[start..].iter().position(|b| *b == b'\n') {
+            match &mut self.records_left {
+                Some(0) => return,
+                Some(left) => *left -= 1,
+                None => {}
+            }
             self.formatter.record(&self.rest[start..start + length], output);
             start += length + 1;
         }
@@ -257,6 +266,7 @@ impl<'a> Record<'a> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::io::Write;
 
     fn line(second: u32, stream: &str, tag: char, text: &str) -> String {
         format!("2026-01-01T00:00:{second:02}.000000000Z {stream} {tag} {text}\n")
@@ -307,6 +317,21 @@ mod tests {
         assert_eq!(tail(4), "two\nthree\nfour\n");
         assert_eq!(tail(5), "one\ntwo\nthree\nfour\n");
         assert_eq!(tail(500), "one\ntwo\nthree\nfour\n");
+    }
+
+    #[test]
+    fn a_tail_ends_before_what_comes_meanwhile() {
+        let (_dir, path) = sample();
+        let open = |follow| {
+            let options = Options { tail: Some(1), follow, ..Options::default() };
+            Reader::open(&path, &options).unwrap()
+        };
+        let (mut tail, mut follow) = (open(false), open(true));
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        writeln!(file, "2026-01-01T00:00:09Z stdout F five").unwrap();
+        assert_eq!(tail.read().unwrap(), b"four\n");
+        assert!(tail.is_full());
+        assert_eq!(follow.read().unwrap(), b"four\nfive\n");
     }
 
     #[test]
