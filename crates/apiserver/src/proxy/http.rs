@@ -9,6 +9,7 @@ use timonier_meta::ApiError;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::links::{self, Origin};
 use super::upgrade;
 use crate::call::Call;
 use crate::http::respond::{self, Body};
@@ -96,8 +97,13 @@ where
         address.parse().map_err(|_| unreachable("no address".into()))?,
         port,
     );
+    let asked = request.uri().path();
+    let behind = path.split('?').next().unwrap_or_default();
+    let prefix = asked.strip_suffix(behind).unwrap_or(asked).to_string();
+    let origin = Origin { prefix, host: host.to_string() };
     if target.scheme != "https" {
-        return upgrade::pass(stream, &host.to_string(), &path, request).await;
+        let response = upgrade::pass(stream, &origin.host, &path, request).await?;
+        return Ok(links::rewrite(response, origin));
     }
     // As upstream's: what is behind a proxy has a certificate of its own making.
     let tls = TlsConnector::from(timonier_trust::anybody());
@@ -107,7 +113,8 @@ where
         Ok(Err(error)) => return Err(unreachable(error.to_string())),
         Err(_) => return Err(unreachable("i/o timeout".into())),
     };
-    upgrade::pass(stream, &host.to_string(), &path, request).await
+    let response = upgrade::pass(stream, &origin.host, &path, request).await?;
+    Ok(links::rewrite(response, origin))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod endpoints;
 mod headers;
 pub mod http;
 pub mod kubelet;
+mod links;
 mod node;
 mod pod;
 mod service;

@@ -241,6 +241,8 @@ async fn pods_and_services_are_reached_over_http() {
     let (code, text) =
         api.raw("POST", &format!("{PODS}/p:{port}/proxy/a%20b?c=d"), &[], "body").await;
     assert_eq!((code, &text[..]), (200, &b"POST /a%20b?c=d body"[..]));
+    let (code, text) = api.raw("OPTIONS", &format!("{PODS}/p:{port}/proxy/a"), &[], "").await;
+    assert_eq!((code, &text[..]), (200, &b"OPTIONS /a "[..]));
     assert_eq!(api.raw("GET", &format!("{PODS}/p:{port}/proxy"), &[], "").await.0, 301);
     let services = "/api/v1/namespaces/default/services";
     api.create(services, value!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "name": "web", "port": 80 }] } })).await;
