@@ -30,12 +30,15 @@ type settings struct {
 	bin     string // the timonier binary
 	tools   string // the directory of the real kubectl
 	procs   int
-	keep    bool // leave the cluster running
-	version string
+	// attempts is how often a test may run until it passes: once, but in the sample, which judges a
+	// change on a machine that may be busy.
+	attempts int
+	keep     bool // leave the cluster running
+	version  string
 }
 
 func settingsFromFlags() *settings {
-	s := &settings{}
+	s := &settings{attempts: 1}
 	flag.StringVar(&s.module, "module", ".", "the directory of tests/conformance")
 	flag.StringVar(&s.bin, "bin", os.Getenv("TIMONIER_BIN"), "the timonier binary")
 	flag.StringVar(&s.tools, "tools", os.Getenv("TIMONIER_TOOLS"), "the directory of the real kubectl")

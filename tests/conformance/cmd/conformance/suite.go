@@ -67,7 +67,7 @@ func (p phase) run(ctx context.Context, c *cluster, names, patterns []string) ([
 	}
 	args := []string{
 		"--no-color", "-v", "--timeout=24h", "--procs=" + strconv.Itoa(procs), "--keep-going",
-		"--silence-skips", "--label-filter=" + p.labels,
+		"--silence-skips", "--label-filter=" + p.labels, "--flake-attempts=" + strconv.Itoa(s.attempts),
 		"--output-dir=" + dir, "--json-report=report.json", "--junit-report=junit.xml",
 	}
 	for _, pattern := range patterns {
