@@ -70,9 +70,12 @@ impl Reconciler for Jobs {
         let claimed = claim(world, &PODS, job, &selector, tracked);
         // Nobody would count a pod that is let go: its finalizer goes before its owner.
         let let_go = world.table(&PODS).controlled_by(job.uid()).filter(|p| {
-            p.namespace() == job.namespace() && !selector.matches(|k| p.label(k)) && !job.is_deleting()
+            p.namespace() == job.namespace()
+                && !selector.matches(|k| p.label(k))
+                && !job.is_deleting()
         });
-        let mut plan = Plan { writes: let_go.filter_map(|p| untrack(p)).collect(), ..Plan::default() };
+        let mut plan =
+            Plan { writes: let_go.filter_map(|p| untrack(p)).collect(), ..Plan::default() };
         plan.writes.extend(claimed.writes);
         if is_finished(job) {
             plan.writes.extend(claimed.objects.iter().filter_map(|p| untrack(p)));

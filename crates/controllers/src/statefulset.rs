@@ -194,8 +194,10 @@ impl Step<'_> {
         let condemned: Vec<Arc<Value>> =
             self.pods.iter().rev().filter(|(o, _)| out(o)).map(|(_, p)| p.clone()).collect();
         let kept = self.pods.iter().filter(|(o, _)| !out(o)).map(|(_, p)| p);
-        let first_unhealthy =
-            kept.chain(condemned.iter().rev()).find(|p| !self.is_healthy(p)).map(|p| p.uid().to_string());
+        let first_unhealthy = kept
+            .chain(condemned.iter().rev())
+            .find(|p| !self.is_healthy(p))
+            .map(|p| p.uid().to_string());
         for pod in &condemned {
             let may_go = self.is_healthy(pod) || first_unhealthy.as_deref() == Some(pod.uid());
             if ordered && !pod.is_deleting() && !may_go {

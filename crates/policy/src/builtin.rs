@@ -5,9 +5,8 @@ use alloc::string::String;
 use crate::{Attributes, Authorizer, Decision, groups};
 
 /// Allows `system:masters` and our own components everything, everybody the health, version and
-/// discovery paths, nodes that join a certificate request, and authenticated users the questions
-/// about themselves. It has no opinion on
-/// the rest, which is refused where no other authorizer allows it.
+/// discovery paths, nodes that join a certificate request, service accounts the issuer of their
+/// tokens, and authenticated users the questions about themselves. It has no opinion on the rest, which is refused where no other authorizer allows it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Builtin;
 
@@ -17,6 +16,9 @@ impl Authorizer for Builtin {
             return Decision::Allow(String::new());
         }
         if !a.is_resource && a.verb_reads() && is_public(a.path) {
+            return Decision::Allow(String::new());
+        }
+        if a.user.in_group(groups::SERVICE_ACCOUNTS) && reads_who_issues_tokens(a) {
             return Decision::Allow(String::new());
         }
         if a.user.in_group(groups::BOOTSTRAPPERS) && asks_for_a_certificate(a) {
@@ -51,6 +53,13 @@ fn is_public(path: &str) -> bool {
     ["/healthz", "/livez", "/readyz", "/version", "/api", "/apis", "/openapi"]
         .into_iter()
         .any(under)
+}
+
+/// Upstream's role `system:service-account-issuer-discovery`.
+fn reads_who_issues_tokens(a: &Attributes<'_>) -> bool {
+    !a.is_resource
+        && a.verb_reads()
+        && matches!(a.path, "/.well-known/openid-configuration" | "/openid/v1/jwks")
 }
 
 /// Upstream's role `system:node-bootstrapper`.
@@ -111,6 +120,11 @@ mod tests {
                 assert!(allowed(user, "get", path, "", ""), "{path}");
             }
             assert!(!allowed(user, "get", "/apisx", "", ""));
+        }
+        for path in ["/.well-known/openid-configuration", "/openid/v1/jwks"] {
+            assert!(
+                allowed(&account, "get", path, "", "") && !allowed(&nobody, "get", path, "", "")
+            );
         }
         let joining = User::authenticated("system:bootstrap:a", [groups::BOOTSTRAPPERS.into()]);
         let (certificates, csr) = ("certificates.k8s.io", "certificatesigningrequests");

@@ -250,10 +250,7 @@ mod tests {
             (r#"<a href="/x">t</a>"#, r#"<a href="/api/v1/p/proxy/x">t</a>"#),
             ("<A class=b HREF=/x>", "<A class=b HREF=/api/v1/p/proxy/x>"),
             ("<img alt='>' src='/x'/>", "<img alt='>' src='/api/v1/p/proxy/x'/>"),
-            (
-                r#"<a href="http://10.0.0.1:80/x?a=b#c">"#,
-                r#"<a href="/api/v1/p/proxy/x?a=b#c">"#,
-            ),
+            (r#"<a href="http://10.0.0.1:80/x?a=b#c">"#, r#"<a href="/api/v1/p/proxy/x?a=b#c">"#),
         ];
         for (text, want) in table {
             assert_eq!(page(text), want);
