@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 use timonier_meta::{ApiError, GroupResource};
 use timonier_object::{Value, json};
-use timonier_policy::{Decision, User, forbidden};
+use timonier_policy::{Authorizer, Decision, User, forbidden};
 use timonier_schema::{Catalogue, ResourceRow};
 use timonier_store::Item;
 
@@ -52,7 +52,7 @@ impl<'a> Call<'a> {
     /// Refuses with 403 what no authorizer allows.
     pub fn authorize(&self) -> Result<(), ApiError> {
         let attributes = self.info.attributes(self.user);
-        match self.server.authorizer.authorize(&attributes) {
+        match self.server.authorize(&attributes) {
             Decision::Allow(_) => Ok(()),
             Decision::Deny(why) | Decision::NoOpinion(why) => Err(forbidden(&attributes, &why)),
         }

@@ -58,6 +58,21 @@ impl InProcess {
         }
     }
 
+    /// A selector for one name counts as that name when the request is authorized, as in a URL.
+    fn collection(
+        &self,
+        verb: &'static str,
+        resource: &GroupVersionResource,
+        namespace: &str,
+        options: &ListOptions,
+    ) -> RequestInfo {
+        let name = options.field_selector.exact("metadata.name").unwrap_or_default();
+        let mut info = self.info(verb, resource, namespace, "", "");
+        info.name = name.into();
+        info.name_from_selector = true;
+        info
+    }
+
     /// Finds the row and asks the authorizer, as for a request over HTTP.
     fn call<'a>(&'a self, info: &'a RequestInfo) -> Result<Call<'a>, ApiError> {
         let call = Call::find(&self.server, &self.user, info).ok_or_else(not_served)?;
@@ -112,7 +127,7 @@ impl Client for InProcess {
         namespace: &str,
         options: &ListOptions,
     ) -> Result<List, ApiError> {
-        let info = self.info("list", resource, namespace, "", "");
+        let info = self.collection("list", resource, namespace, options);
         let call = self.call(&info)?;
         let page = list::list(&call, &list_query(options)).await?;
         Ok(List {
@@ -128,7 +143,7 @@ impl Client for InProcess {
         namespace: &str,
         options: &ListOptions,
     ) -> Result<WatchStream, ApiError> {
-        let info = self.info("watch", resource, namespace, "", "");
+        let info = self.collection("watch", resource, namespace, options);
         let call = self.call(&info)?;
         let mut query = list_query(options);
         query.send_initial_events = options.revision.is_none().then_some(true);

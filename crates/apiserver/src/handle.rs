@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::{Request, Response};
 use timonier_meta::ApiError;
-use timonier_policy::{Decision, User, forbidden};
+use timonier_policy::{Authorizer, Decision, User, forbidden};
 
 use crate::auth::{authenticate, impersonate};
 use crate::endpoints;
@@ -66,7 +66,7 @@ where
     let query = Query::parse(request.uri().query().unwrap_or(""))?;
     let info = RequestInfo::parse(request.method(), request.uri(), &query)?;
     let user = authenticate(server, peer, request.headers())?;
-    let user = impersonate::apply(&*server.authorizer, user, request.headers())?;
+    let user = impersonate::apply(&**server, user, request.headers())?;
     authorize(server, &user, &info)?;
     if info.is_resource {
         resource::serve(server, &user, &info, Incoming { request, query }).await
@@ -77,7 +77,7 @@ where
 
 fn authorize(server: &ApiServer, user: &User, info: &RequestInfo) -> Result<(), ApiError> {
     let attributes = info.attributes(user);
-    match server.authorizer.authorize(&attributes) {
+    match server.authorize(&attributes) {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(why) | Decision::NoOpinion(why) => Err(forbidden(&attributes, &why)),
     }

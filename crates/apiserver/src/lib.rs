@@ -17,6 +17,7 @@
 mod admission;
 mod answer;
 mod auth;
+mod authorize;
 mod bootstrap;
 mod call;
 mod client;

@@ -32,7 +32,8 @@ pub struct ApiServer {
     catalogue: RwLock<Arc<Catalogue>>,
     pub(crate) env: Arc<dyn Environment>,
     pub(crate) token_key: TokenKey,
-    pub(crate) authorizer: Box<dyn Authorizer>,
+    /// Who may do what, nodes aside.
+    pub(crate) policy: Box<dyn Authorizer>,
     pub(crate) objects: Objects,
     pub(crate) policies: Cache<Policy>,
     pub(crate) conditions: Cache<MatchConditions>,
@@ -93,7 +94,7 @@ impl ApiServer {
             store,
             catalogue: RwLock::new(catalogue),
             env,
-            authorizer: Box::new(Builtin),
+            policy: Box::new(Builtin),
             objects: Objects::default(),
             policies: Cache::default(),
             conditions: Cache::default(),

@@ -37,13 +37,10 @@ impl Attributes<'_> {
     }
 }
 
-/// The control plane's own identities. A node's name counts only with the group that our CA
-/// writes into a kubelet's certificate.
+/// The control plane's own identities. What nodes may do is decided in [`crate::node`].
 fn is_component(a: &Attributes<'_>) -> bool {
-    match a.user.name.as_str() {
-        "system:apiserver" | "system:kube-controller-manager" | "system:kube-scheduler" => true,
-        name => name.starts_with("system:node:") && a.user.in_group(groups::NODES),
-    }
+    let name = a.user.name.as_str();
+    ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"].contains(&name)
 }
 
 fn is_public(path: &str) -> bool {
@@ -107,12 +104,11 @@ mod tests {
         let scheduler = User::authenticated("system:kube-scheduler", []);
         let account = User::service_account("default", "default", "u");
         let nobody = User::anonymous();
-        for user in [&master, &node, &scheduler] {
+        for user in [&master, &scheduler] {
             assert!(allowed(user, "delete", "", "", "pods"));
             assert!(allowed(user, "get", "/metrics", "", ""));
         }
-        let fake = User::authenticated("system:node:a", []);
-        for user in [&account, &nobody, &fake] {
+        for user in [&account, &nobody, &node] {
             assert!(!allowed(user, "get", "", "", "pods"));
             assert!(!allowed(user, "get", "/metrics", "", ""));
             assert!(!allowed(user, "post", "/version", "", ""));

@@ -17,6 +17,7 @@ mod attributes;
 mod builtin;
 pub mod conditions;
 pub mod limits;
+pub mod node;
 pub mod quota;
 mod user;
 pub mod validating;

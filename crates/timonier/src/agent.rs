@@ -89,7 +89,6 @@ async fn start(paths: &Paths, joining: Joining) -> Result<node::RunningNode> {
             key_pem: serving.1.into_bytes(),
             client_ca_pem: ca.into_bytes(),
         },
-        labels: Vec::new(),
         pod_cidr: String::new(),
         overlay_id,
         env,

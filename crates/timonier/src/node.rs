@@ -31,8 +31,6 @@ pub struct Setup<'a> {
     pub caches: Arc<Caches>,
     /// How the kubelet's server proves what it is, and whom it trusts.
     pub tls: ServerTls,
-    /// Further labels of the Node.
-    pub labels: Vec<(String, String)>,
     /// The pod range that the node registers; empty where it was given one.
     pub pod_cidr: String,
     /// The identifier of the network between nodes.
@@ -105,7 +103,6 @@ fn node_config(setup: &Setup<'_>) -> NodeConfig {
         pod_cidr: setup.pod_cidr.clone(),
         kubelet_port: config.kubelet_port,
         cgroup_root: format!("{}/kubepods", host::cgroup(config)),
-        labels: setup.labels.clone(),
         ..NodeConfig::new(&config.node_name, setup.paths.data.clone())
     }
 }

@@ -6,6 +6,7 @@ mod default_storage_class;
 mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
+pub mod node_restriction;
 mod node_taints;
 pub mod policies;
 mod priority;
@@ -84,6 +85,7 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Api
 /// Runs the plug-ins that only refuse; `object` is the new state, `None` in a delete.
 pub async fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
     namespace_lifecycle::check(request, object)?;
+    node_restriction::check(request, object)?;
     if let Some(object) = object {
         limit_ranger::validate(request, object)?;
         priority::validate(request, object)?;

@@ -2,7 +2,7 @@
 
 use timonier_meta::{ApiError, FieldError, FieldPath};
 use timonier_object::{Value, value};
-use timonier_policy::{Attributes, Decision, User};
+use timonier_policy::{Attributes, Authorizer, Decision, User};
 
 use crate::call::Call;
 
@@ -67,7 +67,7 @@ fn answer(
         return Err(call.invalid("", &errors));
     }
     let decision = match of_resource {
-        Some(a) => call.server.authorizer.authorize(&Attributes {
+        Some(a) => call.server.authorize(&Attributes {
             user,
             verb: a.at("verb").str(),
             is_resource: true,
@@ -82,7 +82,7 @@ fn answer(
         None => {
             let a = spec.at("nonResourceAttributes");
             let attributes = Attributes::of_path(user, a.at("verb").str(), a.at("path").str());
-            call.server.authorizer.authorize(&attributes)
+            call.server.authorize(&attributes)
         }
     };
     let (allowed, denied, reason) = match &decision {

@@ -4,6 +4,7 @@ use timonier_meta::gvk::resources;
 use timonier_meta::{ApiError, Duration, FieldError, FieldPath, GroupVersionKind};
 use timonier_object::Value;
 
+use crate::admission::node_restriction;
 use crate::auth::token::{Claims, claims};
 use crate::call::{Call, Object};
 use crate::strategy;
@@ -27,6 +28,7 @@ pub async fn create(call: &Call<'_>, name: &str, mut request: Value) -> Result<O
         .server
         .peek(&resources::SERVICEACCOUNTS, call.namespace(), name)
         .ok_or_else(|| call.not_found(name))?;
+    node_restriction::check_token(call, &request)?;
     let seconds = request.at("spec.expirationSeconds").int_or(DEFAULT);
     check(name, seconds)?;
     let mut audiences: Vec<String> =

@@ -133,7 +133,6 @@ fn node_setup<'a>(
             key_pem: certificates.kubelet.key.clone().into_bytes(),
             client_ca_pem: certificates.ca.clone().into_bytes(),
         },
-        labels: vec![("node-role.kubernetes.io/control-plane".to_owned(), String::new())],
         pod_cidr: config.node_pod_cidr.to_string(),
         overlay_id: joining::overlay_id(&certificates.ca),
         env,

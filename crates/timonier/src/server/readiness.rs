@@ -1,17 +1,20 @@
 //! When a cluster counts as up: its node is Ready and its DNS answers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use timonier_cli::cluster::ClusterConfig;
 use timonier_cli::progress::Reporter;
-use timonier_client::{Client, ListOptions, WatchEvent};
+use timonier_client::{Client, ListOptions, PatchType, WatchEvent, WriteOptions};
 use timonier_meta::Selector;
 use timonier_meta::gvk::resources::NODES;
+use timonier_object::{Value, value};
 use tokio::net::UdpSocket;
 
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// How long one question to the DNS may take before it is asked again.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Questions before the cluster counts as failed.
@@ -19,14 +22,15 @@ const TRIES: usize = 150;
 
 /// Returns once the node is Ready and the cluster's DNS knows the Service `kubernetes`.
 pub async fn wait(client: &dyn Client, config: &ClusterConfig, reporter: Reporter) -> Result<()> {
-    node_is_ready(client, &config.node_name).await?;
+    let node = node_is_ready(client, &config.node_name).await?;
+    mark(client, &node).await?;
     reporter.step(&format!("node {} is Ready", config.node_name));
     dns_answers(config).await?;
     reporter.step(&format!("cluster DNS answers on {}", config.dns_ip()));
     Ok(())
 }
 
-async fn node_is_ready(client: &dyn Client, name: &str) -> Result<()> {
+async fn node_is_ready(client: &dyn Client, name: &str) -> Result<Arc<Value>> {
     let options = ListOptions {
         field_selector: Selector::of_pairs([("metadata.name", name)]),
         ..ListOptions::default()
@@ -36,10 +40,21 @@ async fn node_is_ready(client: &dyn Client, name: &str) -> Result<()> {
         if let WatchEvent::Added(node) | WatchEvent::Modified(node) = event?
             && node.condition_is_true("Ready")
         {
-            return Ok(());
+            return Ok(node);
         }
     }
     bail!("the watch of node {name} ended")
+}
+
+/// Labels the node as one of the control plane, which no node may say of itself.
+async fn mark(client: &dyn Client, node: &Value) -> Result<()> {
+    if node.label(CONTROL_PLANE).is_some() {
+        return Ok(());
+    }
+    let patch = value!({ "metadata": { "labels": { (CONTROL_PLANE): "" } } });
+    let options = WriteOptions { field_manager: "timonier".into(), ..WriteOptions::default() };
+    client.patch(&NODES, "", node.name(), "", PatchType::Merge, patch, &options).await?;
+    Ok(())
 }
 
 async fn dns_answers(config: &ClusterConfig) -> Result<()> {

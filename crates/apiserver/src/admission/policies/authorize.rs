@@ -1,7 +1,7 @@
 //! The authorizer, as expressions ask it.
 
 use timonier_cel::{Decision, Question};
-use timonier_policy::{Attributes, Decision as Says, User};
+use timonier_policy::{Attributes, Authorizer, Decision as Says, User};
 
 use crate::call::Call;
 
@@ -34,7 +34,7 @@ impl timonier_cel::Authorizer for Asker<'_> {
                 path: "",
             },
         };
-        match self.call.server.authorizer.authorize(&attributes) {
+        match self.call.server.authorize(&attributes) {
             Says::Allow(reason) => Decision { allowed: true, reason, error: None },
             Says::Deny(reason) | Says::NoOpinion(reason) => {
                 Decision { allowed: false, reason, error: None }

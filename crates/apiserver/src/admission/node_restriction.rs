@@ -1,0 +1,171 @@
+//! Nodes change what is theirs, and nothing of it that decides which pods they get. Upstream's
+//! plug-in `NodeRestriction`.
+
+use timonier_meta::ApiError;
+use timonier_meta::gvk::resources::PODS;
+use timonier_object::Value;
+use timonier_policy::node::node_name;
+
+use super::{Operation, Request};
+use crate::call::Call;
+
+/// Labels that an administrator's isolation of nodes rests on.
+const RESTRICTED: &str = "node-restriction.kubernetes.io";
+/// Labels of Kubernetes' own domains that a kubelet may set.
+const OWN_LABELS: [&str; 14] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.kubernetes.io/region",
+    "failure-domain.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "node.kubernetes.io/windows-build",
+];
+/// Domains below which a kubelet may set any label.
+const OWN_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
+
+/// Refuses what a node does to others; `object` is the new state, `None` in a delete.
+pub fn check(request: &Request<'_>, object: Option<&Value>) -> Result<(), ApiError> {
+    let Some(node) = node_name(request.call.user) else { return Ok(()) };
+    let gvr = &request.call.row.gvr;
+    match (&*gvr.group, &*gvr.resource) {
+        ("", "pods") => pod(request, node, object),
+        ("", "nodes") => own_node(request, node, object),
+        ("coordination.k8s.io", "leases") => lease(request, node, object),
+        _ => Ok(()),
+    }
+}
+
+fn pod(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<(), ApiError> {
+    let refuse = |about: &Value, why: String| Err(request.forbidden(about, &why));
+    let Some(old) = request.old else {
+        let about = object.unwrap_or(&Value::Null);
+        return refuse(about, format!("node {node:?} can only create pods that mirror its own"));
+    };
+    if old.at("spec.nodeName").str() != node {
+        let what = match (request.operation, request.subresource) {
+            (Operation::Delete, _) => "delete pods",
+            (_, "eviction") => "evict pods",
+            _ => "update pod status for pods",
+        };
+        let why = format!("node {node:?} can only {what} with spec.nodeName set to itself");
+        return refuse(old, why);
+    }
+    let changed = object.is_some_and(|o| o.at("metadata.labels") != old.at("metadata.labels"));
+    if changed {
+        let why = format!("node {node:?} cannot update labels through pod status");
+        return refuse(old, why);
+    }
+    Ok(())
+}
+
+fn own_node(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<(), ApiError> {
+    let Some(object) = object else { return Ok(()) };
+    let refuse = |why: String| Err(request.forbidden(object, &why));
+    if object.name() != node {
+        return refuse(format!("node {node:?} is not allowed to modify node {:?}", object.name()));
+    }
+    let empty = Value::Null;
+    let old = request.old.unwrap_or(&empty);
+    // A new node may register with taints; later they are the control plane's.
+    if request.old.is_some() && object.at("spec.taints") != old.at("spec.taints") {
+        return refuse(format!("node {node:?} is not allowed to modify taints"));
+    }
+    let labels = |value: &Value| -> Vec<(String, Option<String>)> {
+        let all = value.at("metadata.labels").entries();
+        all.map(|(k, v)| (k.to_owned(), v.as_str().map(str::to_owned))).collect()
+    };
+    let (before, after) = (labels(old), labels(object));
+    let (gone, new) = (
+        before.iter().filter(|l| !after.contains(l)),
+        after.iter().filter(|l| !before.contains(l)),
+    );
+    let mut wrong: Vec<&str> =
+        gone.chain(new).map(|(key, _)| key.as_str()).filter(|key| !may_set(key)).collect();
+    wrong.sort_unstable();
+    wrong.dedup();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let verb = if request.old.is_some() { "modify" } else { "set the following" };
+    refuse(format!("is not allowed to {verb} labels: {}", wrong.join(", ")))
+}
+
+/// Whether a kubelet may set this label of its node.
+fn may_set(key: &str) -> bool {
+    let Some((domain, _)) = key.split_once('/') else { return true };
+    let below = |root: &str| {
+        domain == root || domain.strip_suffix(root).is_some_and(|rest| rest.ends_with('.'))
+    };
+    if below(RESTRICTED) {
+        return false;
+    }
+    let kubernetes = below("kubernetes.io") || below("k8s.io");
+    !kubernetes || OWN_LABELS.contains(&key) || OWN_DOMAINS.iter().any(|root| below(root))
+}
+
+fn lease(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<(), ApiError> {
+    let about = object.or(request.old).unwrap_or(&Value::Null);
+    if about.name() == node {
+        return Ok(());
+    }
+    let why = "can only access node lease with the same name as the requesting node";
+    Err(request.forbidden(about, why))
+}
+
+/// Refuses a node a token that is not for a pod on it.
+pub fn check_token(call: &Call<'_>, request: &Value) -> Result<(), ApiError> {
+    let Some(node) = node_name(call.user) else { return Ok(()) };
+    let bound = request.at("spec.boundObjectRef");
+    let refuse = |why: &str| Err(ApiError::forbidden(&call.resource(), call.info.path_name(), why));
+    if bound.at("kind").str() != "Pod" || bound.at("name").str().is_empty() {
+        return refuse("node requested token not bound to a pod");
+    }
+    if bound.at("uid").str().is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    match call.server.peek(&PODS, call.namespace(), bound.at("name").str()) {
+        Some(pod) if pod.uid() != bound.at("uid").str() => {
+            refuse("the UID in the bound object reference does not match the UID in record")
+        }
+        Some(pod) if pod.at("spec.nodeName").str() == node => Ok(()),
+        Some(_) => refuse("node requested token bound to a pod scheduled on a different node"),
+        None => Err(ApiError::not_found(&PODS.group_resource(), bound.at("name").str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_set;
+
+    #[test]
+    fn labels_that_isolate_nodes_are_not_theirs() {
+        for fine in [
+            "zone",
+            "example.com/a",
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+            "kubelet.kubernetes.io/x",
+            "a.node.kubernetes.io/x",
+            "notkubernetes.io/x",
+        ] {
+            assert!(may_set(fine), "{fine}");
+        }
+        for wrong in [
+            "node-restriction.kubernetes.io/a",
+            "x.node-restriction.kubernetes.io/a",
+            "node-role.kubernetes.io/control-plane",
+            "kubernetes.io/x",
+            "a.k8s.io/x",
+        ] {
+            assert!(!may_set(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Whether a request may be: nodes by what runs on them, all others by the policy.
+
+use timonier_meta::gvk::resources::PODS;
+use timonier_policy::node::{self, Rule};
+use timonier_policy::{Attributes, Authorizer, Decision};
+
+use crate::server::ApiServer;
+
+impl Authorizer for ApiServer {
+    fn authorize(&self, a: &Attributes<'_>) -> Decision {
+        let Some(name) = node::node_name(a.user) else { return self.policy.authorize(a) };
+        match node::rule(name, a) {
+            Rule::Allow => Decision::Allow(String::new()),
+            Rule::Related if self.is_related(name, a) => Decision::Allow(String::new()),
+            Rule::Related => Decision::NoOpinion(format!(
+                "no relationship found between node '{name}' and this object"
+            )),
+            Rule::Refuse(why) => match self.policy.authorize(a) {
+                Decision::NoOpinion(_) => Decision::NoOpinion(why),
+                decision => decision,
+            },
+            Rule::Other => self.policy.authorize(a),
+        }
+    }
+}
+
+impl ApiServer {
+    /// Whether a pod on the node refers to the object of the request. Reads the pods of one
+    /// namespace, which is what a node asks about once for every object that a pod reads.
+    fn is_related(&self, node: &str, a: &Attributes<'_>) -> bool {
+        let pods = self.peek_all(&PODS, a.namespace);
+        pods.iter().any(|pod| {
+            pod.at("spec.nodeName").str() == node && node::refers(pod, a.resource, a.name)
+        })
+    }
+}
