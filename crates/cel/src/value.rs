@@ -16,8 +16,8 @@ use crate::types::{ListKind, ListType, ObjectType, Type};
 /// Lists joined to joined lists more deeply are copied.
 const MAX_JOINS: u16 = 300;
 
-/// Longer lists are not copied.
-const MAX_COPIED: usize = 1_000_000;
+/// Longer joined lists are refused as too costly: no object has as many items.
+const MAX_JOINED: usize = 1_000_000;
 
 /// A value of an expression. `'a` is the lifetime of the objects that expressions read.
 #[derive(Clone, Debug)]
@@ -187,6 +187,20 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// Whether made lists, maps and optional values stand in each other more than `limit` deep. Who
+    /// gives one evaluation's value to the next bounds that: comparing and dropping recurse.
+    pub fn is_deeper_than(&self, limit: usize) -> bool {
+        let below = |v: &Val<'a>| v.is_deeper_than(limit - 1);
+        match self {
+            Val::List(List::Data(..)) | Val::Map(Map::Data(..)) => false,
+            Val::List(_) | Val::Map(_) | Val::Optional(Some(_)) if limit == 0 => true,
+            Val::List(list) => list.iter().any(|v| below(&v)),
+            Val::Map(Map::Built(entries)) => entries.values().any(below),
+            Val::Optional(Some(inner)) => below(inner),
+            _ => false,
+        }
+    }
+
     /// Whether the value is its type's zero, for `optional.ofNonZeroValue`.
     pub(crate) fn is_zero(&self) -> bool {
         match self {
@@ -247,16 +261,16 @@ impl<'a> List<'a> {
     }
 
     /// The items of both, one list after the other. Joins of joins end at a depth; past it the
-    /// items are copied, and past a length that is refused as too costly.
+    /// items are copied.
     pub(crate) fn join(left: &List<'a>, right: &List<'a>) -> Result<List<'a>, EvalError> {
         let len = left.len().saturating_add(right.len());
+        if len > MAX_JOINED {
+            return Err(EvalError::CostLimit);
+        }
         let depth = 1 + left.depth().max(right.depth());
         if depth <= MAX_JOINS {
             let joined = Joined { left: left.clone(), right: right.clone(), len, depth };
             return Ok(List::Joined(Arc::new(joined)));
-        }
-        if len > MAX_COPIED {
-            return Err(EvalError::CostLimit);
         }
         Ok(List::Built(Arc::new(left.iter().chain(right.iter()).collect())))
     }

@@ -24,6 +24,9 @@ const MAX_MESSAGE: usize = 5 * 1024;
 /// Longer audit annotations are cut, in bytes.
 const MAX_ANNOTATION: usize = 10 * 1024;
 
+/// Values of variables may be as deep as this, so that those made of each other stay bounded.
+const MAX_DEPTH: usize = 100;
+
 /// A policy, compiled.
 #[derive(Debug)]
 pub struct Policy {
@@ -168,9 +171,15 @@ impl Policy {
         for variable in self.variables.iter().filter(|v| v.used) {
             let name = &variable.name;
             let value = match &variable.expression.program {
-                Ok(program) => program.evaluate(variables, budget).unwrap_or_else(|why| {
-                    failed(format!("composited variable {name:?} fails to evaluate: {why}"))
-                }),
+                Ok(program) => match program.evaluate(variables, budget) {
+                    Ok(value) if value.is_deeper_than(MAX_DEPTH) => {
+                        failed(format!("composited variable {name:?} is nested too deeply"))
+                    }
+                    Ok(value) => value,
+                    Err(why) => {
+                        failed(format!("composited variable {name:?} fails to evaluate: {why}"))
+                    }
+                },
                 Err(why) => failed(format!("composited variable {name:?} fails to compile: {why}")),
             };
             known.push((name.clone(), value));
@@ -323,6 +332,21 @@ mod tests {
         assert_eq!(with(error), ["expression 'object.x == 1' resulted in error: no such key: x"]);
         let one_false = value!([{ "expression": "object.x == 1" }, { "expression": "false" }]);
         assert_eq!(with(one_false), [""; 0]);
+    }
+
+    #[test]
+    fn variables_do_not_nest_without_end() {
+        let nested = |i: i64| {
+            let before = if i == 0 { "1".into() } else { format!("variables.v{}", i - 1) };
+            let expression = format!("{}{before}{}", "[".repeat(60), "]".repeat(60));
+            value!({ "name": (format!("v{i}")), "expression": expression })
+        };
+        let spec = value!({ "variables": (Value::array((0..3).map(nested))),
+            "validations": [{ "expression": "variables.v0.size() == 1" },
+                { "expression": "variables.v2.size() == 1" }] });
+        let found = messages(spec);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("\"v1\" is nested too deeply"), "{found:?}");
     }
 
     #[test]
