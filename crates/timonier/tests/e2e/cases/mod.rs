@@ -6,6 +6,7 @@ pub mod images;
 mod kubectl;
 mod nodes;
 mod pods;
+mod policies;
 mod reboot;
 mod requests;
 mod services;
@@ -31,6 +32,7 @@ macro_rules! cases {
 pub fn all() -> Vec<Case> {
     cases! {
         kubectl: get_in_all_forms, create_and_change, errors_are_upstreams, discovery_and_explain;
+        policies: a_policy_denies_and_warns, rules_of_custom_resources_hold;
         pods: logs_exec_and_attach, probes_and_restarts, volumes_and_environment, init_containers_run_in_order, security;
         workloads: rolling_update_and_undo, jobs_complete, daemonsets_cover_nodes, deletion_cascades;
         services: nginx_behind_a_service, dns_names_resolve, port_forward_reaches_a_pod;
