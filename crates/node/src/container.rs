@@ -50,9 +50,26 @@ pub(crate) fn resources(limits: &numbers::Cgroup) -> rt::Resources {
     }
 }
 
-/// The configuration of a run, with the files that it mounts made. Blocks. The error is the
-/// message of `CreateContainerConfigError`.
-pub(crate) fn config(parts: &Parts<'_>) -> Result<rt::ContainerConfig, String> {
+/// Why a container cannot be configured: a waiting container's reason, and its message.
+pub(crate) struct Refused {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+impl From<String> for Refused {
+    fn from(message: String) -> Refused {
+        Refused { reason: "CreateContainerConfigError", message }
+    }
+}
+
+impl From<&str> for Refused {
+    fn from(message: &str) -> Refused {
+        Refused::from(message.to_owned())
+    }
+}
+
+/// The configuration of a run, with the files that it mounts made. Blocks.
+pub(crate) fn config(parts: &Parts<'_>) -> Result<rt::ContainerConfig, Refused> {
     let Parts { shared, inputs, container, image, .. } = parts;
     let (pod, c) = (&*inputs.pod, container.spec);
     if !c.at("volumeDevices").items().is_empty() {
@@ -263,7 +280,7 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), String> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)
 }
 
-fn process(shared: &Shared, s: &Security, image_user: &str) -> Result<rt::Security, String> {
+fn process(shared: &Shared, s: &Security, image_user: &str) -> Result<rt::Security, Refused> {
     let id = |n: Option<i64>| n.and_then(|n| u32::try_from(n).ok());
     let mut out = rt::Security {
         user: rt::User {
@@ -282,8 +299,10 @@ fn process(shared: &Shared, s: &Security, image_user: &str) -> Result<rt::Securi
             Seccomp::Unconfined => rt::Seccomp::Unconfined,
             Seccomp::Localhost(file) => {
                 let path = shared.config.seccomp_dir.join(file);
-                let text = std::fs::read_to_string(&path).map_err(|e| {
-                    format!("cannot load seccomp profile {:?}: {e}", path.display())
+                // Upstream's kubelet leaves the file to the runtime, which creates the container.
+                let text = std::fs::read_to_string(&path).map_err(|e| Refused {
+                    reason: "CreateContainerError",
+                    message: format!("cannot load seccomp profile {:?}: {e}", path.display()),
                 })?;
                 rt::Seccomp::Custom(text)
             }

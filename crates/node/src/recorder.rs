@@ -36,6 +36,8 @@ struct Writer {
     node: String,
     series: BTreeMap<String, Series>,
     budgets: BTreeMap<String, (f64, Time)>,
+    /// Nanoseconds in the name of the last Event.
+    stamp: i64,
 }
 
 /// The reference of an Event to the object that it is about.
@@ -64,11 +66,11 @@ impl Recorder {
             node: node.to_string(),
             series: BTreeMap::new(),
             budgets: BTreeMap::new(),
+            stamp: 0,
         };
-        let random = env.clone();
         let run = async move {
             while let Some((about, event, at)) = from.recv().await {
-                writer.write(about, event, at, random.random()).await;
+                writer.write(about, event, at).await;
             }
         };
         (Recorder { to, env }, run)
@@ -91,7 +93,7 @@ impl Recorder {
 }
 
 impl Writer {
-    async fn write(&mut self, about: Value, event: Event, at: Time, random: u64) {
+    async fn write(&mut self, about: Value, event: Event, at: Time) {
         let uid = about.at("uid").str().to_string();
         if !self.allowed(&uid, at) {
             return;
@@ -105,7 +107,7 @@ impl Writer {
             "" => "default",
             ns => ns,
         };
-        let name = format!("{}.{random:016x}", about.at("name").str());
+        let name = format!("{}.{:x}", about.at("name").str(), self.stamp(at));
         let (now, node) = (at.rfc3339(), self.node.as_str());
         let object = value!({ "apiVersion": "v1", "kind": "Event",
             "metadata": { "name": (&name), "namespace": namespace },
@@ -130,6 +132,13 @@ impl Writer {
             }
             Err(error) => tracing::warn!(%error, reason = %event.reason, "event not written"),
         }
+    }
+
+    /// The time for an Event's name. Names sort as the Events occurred: clients show those of one
+    /// second in the order of names. Two never get the same one.
+    fn stamp(&mut self, at: Time) -> i64 {
+        self.stamp = (at.0 * 1_000).max(self.stamp + 1);
+        self.stamp
     }
 
     /// Counts one more of a known series. False where there is none to count.

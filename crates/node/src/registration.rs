@@ -47,6 +47,8 @@ pub(crate) struct Registration {
     changed: Arc<Notify>,
     sent: Option<(Value, Time)>,
     lease: Option<Arc<Value>>,
+    /// What was last told about it by an Event.
+    unschedulable: bool,
 }
 
 impl Registration {
@@ -58,6 +60,7 @@ impl Registration {
             changed: Arc::new(Notify::new()),
             sent: None,
             lease: None,
+            unschedulable: false,
         }
     }
 
@@ -97,8 +100,10 @@ impl Registration {
         follow(self.shared.client.clone(), what, move |change| {
             if let Change::Set(node) = change {
                 let ready = node.condition_is_true("Ready");
-                *api.lock().expect("no panic holds it") = Some(node);
-                if !ready {
+                let unschedulable = |n: &Value| n.at("spec.unschedulable").bool();
+                let after = unschedulable(&node);
+                let before = api.lock().expect("no panic holds it").replace(node);
+                if !ready || before.is_some_and(|b| unschedulable(&b) != after) {
                     changed.notify_one();
                 }
             }
@@ -133,6 +138,7 @@ impl Registration {
     async fn report_now(&mut self) -> Result<(), ApiError> {
         let images = self.shared.images.list().await.unwrap_or_default();
         let api = self.api.lock().expect("no panic holds it").clone();
+        self.tell_schedulable(api.as_deref());
         let before = api.as_ref().map_or(&Value::Null, |n| n.at("status")).clone();
         let now = self.shared.now();
         let facts = Facts {
@@ -177,6 +183,17 @@ impl Registration {
             }
         }
         Ok(())
+    }
+
+    /// Tells once when somebody has cordoned or uncordoned the node.
+    fn tell_schedulable(&mut self, node: Option<&Value>) {
+        let now = node.is_some_and(|n| n.at("spec.unschedulable").bool());
+        if now == self.unschedulable {
+            return;
+        }
+        self.unschedulable = now;
+        let reason = if now { "NodeNotSchedulable" } else { "NodeSchedulable" };
+        self.tell(reason, format!("Node {} status is now: {reason}", self.shared.config.name));
     }
 
     fn tell(&self, reason: &str, message: String) {

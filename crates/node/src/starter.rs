@@ -14,7 +14,7 @@ use timonier_pod::image::{Need, need, pull_policy};
 use timonier_pod::{Event, StartError, sources, spec};
 use tokio_util::sync::CancellationToken;
 
-use crate::container::{self, Parts};
+use crate::container::{self, Parts, Refused};
 use crate::hooks;
 use crate::shared::Shared;
 use crate::volumes::Inputs;
@@ -50,8 +50,7 @@ pub(crate) async fn start(mut s: Start) -> Result<(), StartError> {
         .map_err(|e| fail("CreateContainerConfigError", e))?;
     let services = shared.services.variables(&pod).await;
     let services = services.map_err(|e| fail("CreateContainerConfigError", e))?;
-    let config =
-        config(&s, image, services).await.map_err(|e| fail("CreateContainerConfigError", e))?;
+    let config = config(&s, image, services).await.map_err(|e| fail(e.reason, e.message))?;
     let log_dir = config.log_path.as_ref().and_then(|p| p.parent());
     if let Some(dir) = log_dir
         && let Err(e) = tokio::fs::create_dir_all(dir).await
@@ -77,13 +76,13 @@ async fn config(
     s: &Start,
     image: Image,
     services: BTreeMap<String, String>,
-) -> Result<timonier_runtime::ContainerConfig, String> {
+) -> Result<timonier_runtime::ContainerConfig, Refused> {
     let (shared, inputs) = (s.shared.clone(), s.inputs.clone());
     let (name, attempt, target) = (s.name.clone(), s.attempt, s.target.clone());
     blocking(move || {
         let pod = inputs.pod.clone();
         let container =
-            spec::container(&pod, &name).ok_or_else(|| "the container is gone".to_string())?;
+            spec::container(&pod, &name).ok_or_else(|| Refused::from("the container is gone"))?;
         container::config(&Parts {
             shared: &shared,
             inputs: &inputs,

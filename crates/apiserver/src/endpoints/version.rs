@@ -17,7 +17,9 @@ pub fn serve() -> Response<Body> {
         "goVersion": "", "compiler": "rustc",
         "platform": (format!("linux/{}", architecture())),
     });
-    respond::answer(200, "application/json", json::encode(&version))
+    // Upstream indents this answer whoever asks.
+    let text = serde_json::to_vec_pretty(&version).unwrap_or_else(|_| json::encode(&version));
+    respond::answer(200, "application/json", text)
 }
 
 fn architecture() -> &'static str {

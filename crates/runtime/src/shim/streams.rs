@@ -195,8 +195,12 @@ impl Streams {
             }
             _ => {
                 attachment.stdin = None;
-                if self.stdin_once {
+                if self.stdin_once && self.terminal.is_none() {
                     self.stdin = None;
+                } else {
+                    // Who has no more to say leaves (containerd's rule); the container's input
+                    // stays open for the next.
+                    (attachment.stdout, attachment.stderr) = (None, None);
                 }
             }
         }

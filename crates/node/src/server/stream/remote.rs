@@ -65,7 +65,7 @@ pub async fn run(
     let Remote { output, stdin, resize, closed, status } = remote;
     let work = async {
         let outcome = match process {
-            Ok(process) => converse(&output, stdin, resize, process).await,
+            Ok(process) => converse(&output, stdin, resize, process, exit_code).await,
             Err(error) => Err(error),
         };
         tell(output.as_ref(), &outcome, status, exit_code).await;
@@ -86,7 +86,10 @@ async fn converse(
     stdin: Option<mpsc::Receiver<Bytes>>,
     resize: Option<mpsc::Receiver<Bytes>>,
     process: Process,
+    exit_code: bool,
 ) -> Result<i32, timonier_runtime::Error> {
+    // An attached client whose output ends has left; the container may run on.
+    let leaves = !exit_code && (process.stdout.is_some() || process.stderr.is_some());
     let Process { stdin: writer, stdout, stderr, resize: sizes, exit } = process;
     let input = async {
         tokio::join!(pump_in(stdin, writer), pump_sizes(resize, sizes));
@@ -105,7 +108,7 @@ async fn converse(
                 let _ = tokio::time::timeout(OUTPUT_GRACE, &mut out).await;
                 code
             }
-            () = &mut out => exit.await,
+            () = &mut out => if leaves { Ok(0) } else { exit.await },
         }
     };
     tokio::select! {
