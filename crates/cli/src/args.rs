@@ -42,6 +42,8 @@ pub enum Command {
     Pull(crate::command::pull::PullArgs),
     /// Work with images
     Image(crate::command::image::ImageArgs),
+    /// Serve a registry of images in the foreground
+    Registry(crate::command::registry::RegistryServeArgs),
 }
 
 /// Which cluster.
@@ -108,5 +110,18 @@ impl AgentArgs {
     /// The node's paths; the directory need not exist.
     pub fn paths(&self) -> Paths {
         ClusterArgs { data_dir: self.data_dir.clone(), name: None }.paths()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// Also tells of two arguments of one name, which only a debug build would say.
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
     }
 }

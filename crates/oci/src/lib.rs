@@ -41,7 +41,7 @@ pub use build::{
 };
 pub use config::{ConfigFile, Empty, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::Digest;
-pub use distribution::{RegistryConfig, RegistryServer};
+pub use distribution::{AccessFn, Action, Decision, RegistryConfig, RegistryServer};
 pub use error::{Error, Result};
 pub use image::Image;
 pub use options::{

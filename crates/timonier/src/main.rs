@@ -23,21 +23,37 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+<<<<<<< HEAD
             eprintln!("timonier: {error:#}");
             if is_for_root(&error) {
                 eprintln!("A cluster's files are root's alone: run it with sudo.");
             }
+=======
+            eprintln!("timonier: {}", explained(&error));
+>>>>>>> 1aaf3c1 (timonier registry; image tag works)
             ExitCode::FAILURE
         }
     }
 }
 
+<<<<<<< HEAD
 /// Whether root would have succeeded.
 fn is_for_root(error: &anyhow::Error) -> bool {
     let refused = |e: &(dyn std::error::Error + 'static)| {
         e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::PermissionDenied)
     };
     !nix::unistd::geteuid().is_root() && error.chain().any(refused)
+=======
+/// The error with its causes. Some errors' own text ends with their cause; it is said once.
+fn explained(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
+        match (text.is_empty(), text.ends_with(&cause)) {
+            (true, _) => cause,
+            (false, true) => text,
+            (false, false) => format!("{text}: {cause}"),
+        }
+    })
+>>>>>>> 1aaf3c1 (timonier registry; image tag works)
 }
 
 fn run(what: Command) -> anyhow::Result<()> {
@@ -54,5 +70,20 @@ fn run(what: Command) -> anyhow::Result<()> {
         Command::Images(args) => command::images::run(&args),
         Command::Pull(args) => command::pull::run(&args),
         Command::Image(args) => command::image::run(&args),
+        Command::Registry(args) => command::registry::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::explained;
+
+    #[test]
+    fn causes_are_said_once() {
+        let cause: anyhow::Result<()> = Err(anyhow!("no such file"));
+        let error = cause.context("read x: no such file").context("build").unwrap_err();
+        assert_eq!(explained(&error), "build: read x: no such file");
     }
 }

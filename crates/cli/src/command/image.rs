@@ -54,7 +54,9 @@ enum ImageCommand {
     /// Give an image a further name
     Tag {
         image: String,
-        name: String,
+        /// The further name
+        #[arg(value_name = "NAME")]
+        new: String,
         #[command(flatten)]
         cluster: ClusterArgs,
     },
@@ -115,7 +117,7 @@ pub fn run(args: &ImageArgs) -> Result<()> {
             println!("{image} {digest}");
             Ok(())
         }
-        ImageCommand::Tag { image, name, cluster } => Ok(open(cluster)?.tag(image, name)?),
+        ImageCommand::Tag { image, new, cluster } => Ok(open(cluster)?.tag(image, new)?),
         ImageCommand::Rm { images, force, cluster } => remove(images, *force, cluster),
         ImageCommand::Save { images, output, cluster } => {
             let names: Vec<&str> = images.iter().map(String::as_str).collect();

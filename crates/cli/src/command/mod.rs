@@ -6,6 +6,7 @@ pub mod example;
 pub mod image;
 pub mod images;
 pub mod pull;
+pub mod registry;
 pub mod reset;
 pub mod status;
 pub mod token;
