@@ -60,7 +60,7 @@ fresh: ## `make up` and `make down` on a Debian 12 made for it, in a directory
 
 tools: $(TOOLS)/kubectl ## Fetch the real kubectl and helm
 
-$(TOOLS)/kubectl:
+$(TOOLS)/kubectl: tests/fetch-tools
 	tests/fetch-tools $(TOOLS)
 
 # Debian packages, installed only where one is missing.

@@ -86,16 +86,17 @@ impl Cluster {
         if arguments.first() == Some(&"up") {
             command.args(["--name", &self.name]);
         }
-        command.env("HOME", &self.home).env_remove("KUBECONFIG");
         command
     }
 
-    /// A program where the cluster runs.
+    /// A program where the cluster runs, which finds its kubeconfig.
     pub fn program(&self, program: &Path) -> Command {
-        match &self.machine {
+        let mut command = match &self.machine {
             Some(machine) => machine.program(program),
             None => Command::new(program),
-        }
+        };
+        command.env("HOME", &self.home).env_remove("KUBECONFIG");
+        command
     }
 
     /// The machine on which the cluster runs, if not on this host itself.
@@ -106,6 +107,13 @@ impl Cluster {
     /// Runs a command of the binary that must succeed.
     pub fn timonier(&self, arguments: &[&str]) -> Result<String> {
         shell::succeed(&mut self.command(arguments), "")
+    }
+
+    /// A directory for a case's files, which goes with the cluster.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.home.join(name);
+        std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+        Ok(dir)
     }
 
     /// The user's kubeconfig, into which `up` wrote its context.
@@ -129,7 +137,6 @@ impl Cluster {
     /// A kubectl on this cluster.
     pub fn kubectl(&self, kubectl: &Path, arguments: &[&str]) -> Command {
         let mut command = self.program(kubectl);
-        command.env("HOME", &self.home).env_remove("KUBECONFIG");
         command.arg("--context").arg(&self.name).args(arguments);
         command
     }
@@ -195,6 +202,22 @@ impl Namespace<'_> {
             return Err(format!("kubectl {arguments:?} succeeded:\n{}", output.stdout));
         }
         Ok(output.stderr)
+    }
+
+    /// What a JSONPath finds in an object.
+    pub fn value(&self, object: &str, path: &str) -> Result<String> {
+        self.kubectl(&["get", object, "-o", &format!("jsonpath={path}")])
+    }
+
+    /// Waits until pods are Ready.
+    pub fn ready(&self, pods: &[&str]) -> Result {
+        let names: Vec<String> = pods.iter().map(|p| format!("pod/{p}")).collect();
+        self.wait("condition=Ready", &names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Runs a shell script in a pod's first container; gives what it prints.
+    pub fn shell(&self, pod: &str, script: &str) -> Result<String> {
+        self.kubectl(&["exec", pod, "--", "sh", "-c", script])
     }
 
     fn kubectl_global(&self, arguments: &[&str]) -> Result<String> {

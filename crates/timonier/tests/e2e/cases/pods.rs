@@ -3,8 +3,9 @@
 use crate::cluster::Cluster;
 use crate::shell::{Result, contains, equal};
 
-/// A pod of one busybox container that runs a script.
-fn pod(name: &str, script: &str, more: &str) -> String {
+/// A pod of one busybox container that runs a script. More lines may follow: of the container with
+/// four spaces in front, of the pod with two.
+pub fn pod(name: &str, script: &str, more: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  - name: main\n    image: busybox:e2e\n    command: [sh, -c, {script:?}]\n{more}"
     )

@@ -1,33 +1,34 @@
 //! Services, DNS, and the way from outside into a pod.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use crate::background::Background;
 use crate::cluster::{Cluster, Namespace};
 use crate::shell::{Result, contains, equal, eventually};
 
 /// The mission's Deployment of three nginx 1.7.9, and a Service in front.
 const NGINX: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: nginx-deployment\n  labels: {app: nginx}\nspec:\n  replicas: 3\n  selector: {matchLabels: {app: nginx}}\n  template:\n    metadata: {labels: {app: nginx}}\n    spec:\n      containers:\n      - name: nginx\n        image: nginx:1.7.9\n        ports: [{containerPort: 80}]\n---\napiVersion: v1\nkind: Service\nmetadata: {name: nginx}\nspec:\n  selector: {app: nginx}\n  ports: [{port: 80}]\n";
 
-/// The page at an address, which is `host:port` or a host on port 80.
-fn fetch(address: &str) -> Result<String> {
-    let address = if address.contains(':') { address.into() } else { format!("{address}:80") };
+/// The page at an address: `host[:port][/path]`, port 80 without one.
+pub fn fetch(url: &str) -> Result<String> {
+    let (host, path) = url.split_once('/').unwrap_or((url, ""));
+    let address = if host.contains(':') { host.into() } else { format!("{host}:80") };
     let get = || -> std::io::Result<String> {
         let target = address.parse().map_err(std::io::Error::other)?;
         let mut connection = TcpStream::connect_timeout(&target, Duration::from_secs(2))?;
         connection.set_read_timeout(Some(Duration::from_secs(2)))?;
-        connection.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        write!(connection, "GET /{path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer)?;
         Ok(answer)
     };
-    let answer = get().map_err(|e| format!("http://{address}/: {e}"))?;
+    let answer = get().map_err(|e| format!("http://{address}/{path}: {e}"))?;
     match answer.split_once("\r\n\r\n") {
         Some((head, page)) if head.contains(" 200 ") => Ok(page.trim().to_owned()),
-        _ => Err(format!("http://{address}/ answered {answer:?}")),
+        _ => Err(format!("http://{address}/{path} answered {answer:?}")),
     }
 }
 
@@ -96,16 +97,6 @@ pub fn dns_names_resolve(cluster: &Cluster) -> Result {
     contains(&format!("{}{}", missing.stdout, missing.stderr), &["NXDOMAIN"])
 }
 
-/// A kubectl in the background; it ends with the value.
-struct Background(Child);
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 pub fn port_forward_reaches_a_pod(cluster: &Cluster) -> Result {
     let ns = cluster.namespace("forward")?;
     ns.kubectl(&["run", "web", "--image=nginx:1.7.9", "--port=80"])?;
@@ -113,19 +104,11 @@ pub fn port_forward_reaches_a_pod(cluster: &Cluster) -> Result {
     // Ready says that the process runs; it has no probe that would tell when it listens.
     let pod = ns.kubectl(&["get", "pod", "web", "-o", "jsonpath={.status.podIP}"])?;
     eventually("the pod listens", || fetch(&pod))?;
-    let mut child = ns
-        .command(&["port-forward", "pod/web", ":80"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|e| e.to_string())?;
-    let out = child.stdout.take().ok_or("no output")?;
-    let _background = Background(child);
-    let mut line = String::new();
-    // Kept open to the end: kubectl dies when it cannot write.
-    let mut out = BufReader::new(out);
-    out.read_line(&mut line).map_err(|e| e.to_string())?;
+    let forward = Background::start(&mut ns.command(&["port-forward", "pod/web", ":80"]))?;
+    forward.expect("Forwarding from ")?;
     // Forwarding from 127.0.0.1:40123 -> 80
-    let address = line.split_whitespace().nth(2).ok_or(format!("unexpected line {line:?}"))?;
-    equal("the forwarded answer", fetch(address)?.as_str(), "web")
+    let address = forward.expect(" -> 80")?;
+    let address = address.trim_end_matches(" -> 80");
+    equal("the forwarded answer", fetch(address)?.as_str(), "web")?;
+    equal("a second one", fetch(address)?.as_str(), "web")
 }
