@@ -46,7 +46,8 @@ pub async fn create(
 /// Says in the pod's status why it goes, for those that count failures (a Job's failure policy).
 async fn mark(call: &Call<'_>, name: &str, preconditions: &Preconditions) -> Result<(), ApiError> {
     let now = call.server.env.now().rfc3339();
-    let write = Write { name, subresource: "status", part: Part::Whole, dry_run: false };
+    let write =
+        Write { name, subresource: "status", part: Part::Whole, dry_run: false, applied: false };
     write::modify(call, write, |pod| {
         if let Some(uid) = preconditions.uid.as_ref().filter(|uid| *uid != pod.uid()) {
             let why = format!("the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated", pod.uid());

@@ -24,10 +24,12 @@ fn ask(ns: &Namespace<'_>, client: &str, url: &str) -> Result<String> {
 
 pub fn node_ports_and_host_ports(cluster: &Cluster) -> Result {
     let ns = cluster.namespace("ports")?;
+    // Another run on this host takes another port.
+    let host_port = 20_000 + std::process::id() % 9_000;
     ns.apply(&web(
         "one",
         8080,
-        "    ports: [{containerPort: 8080, hostPort: 18181, name: web}]\n",
+        &format!("    ports: [{{containerPort: 8080, hostPort: {host_port}, name: web}}]\n"),
     ))?;
     ns.apply(&pod("client", "sleep 1000", ""))?;
     ns.ready(&["one", "client"])?;
@@ -36,7 +38,7 @@ pub fn node_ports_and_host_ports(cluster: &Cluster) -> Result {
     equal("a port of the range", (30000..32768).contains(&port.parse::<u32>().unwrap_or(0)), true)?;
     let host = ns.value("pod/one", "{.status.hostIP}")?;
     let (node, cluster_ip) = (format!("{host}:{port}"), ns.value("svc/one", "{.spec.clusterIP}")?);
-    for address in [&node, &cluster_ip, &format!("{host}:18181")] {
+    for address in [&node, &cluster_ip, &format!("{host}:{host_port}")] {
         eventually("the port answers on the host", || {
             equal(address, fetch(address)?.as_str(), "one")
         })?;
@@ -56,7 +58,11 @@ pub fn node_ports_and_host_ports(cluster: &Cluster) -> Result {
         return Err(format!("the node port answers on the loopback: {page}"));
     }
     // Another pod that wants the host port has no place on this node.
-    ns.apply(&web("two", 8080, "    ports: [{containerPort: 8080, hostPort: 18181}]\n"))?;
+    ns.apply(&web(
+        "two",
+        8080,
+        &format!("    ports: [{{containerPort: 8080, hostPort: {host_port}}}]\n"),
+    ))?;
     ns.wait("condition=PodScheduled=false", &["pod/two"])?;
     contains(
         &ns.value("pod/two", "{.status.conditions[?(@.type==\"PodScheduled\")].message}")?,
@@ -65,7 +71,7 @@ pub fn node_ports_and_host_ports(cluster: &Cluster) -> Result {
     ns.kubectl(&["delete", "pod", "one"])?;
     ns.ready(&["two"])?;
     eventually("the port is the other pod's", || {
-        equal("the page", fetch(&format!("{host}:18181"))?.as_str(), "two")
+        equal("the page", fetch(&format!("{host}:{host_port}"))?.as_str(), "two")
     })?;
     // A Service without endpoints refuses at once.
     ns.kubectl(&["patch", "service", "one", "-p", r#"{"spec":{"selector":{"app":"nobody"}}}"#])?;

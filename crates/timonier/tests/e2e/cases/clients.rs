@@ -104,16 +104,14 @@ pub fn helm_releases(cluster: &Cluster) -> Result {
         command.args(["--kube-context", &cluster.name, "-n", &ns.name]);
         succeed(command.args(arguments), "")
     };
-    let client = "--server-side=false";
     contains(
-        &helm(&["install", client, "web", &chart, "--wait", "--timeout=90s"])?,
+        &helm(&["install", "web", &chart, "--wait", "--timeout=90s"])?,
         &["STATUS: deployed", "REVISION: 1"],
     )?;
     equal("values", ns.value("cm/web", "{.data.word} {.data.version}")?.as_str(), "first v1.35.0")?;
     contains(
         &helm(&[
             "upgrade",
-            client,
             "web",
             &chart,
             "--set",
@@ -127,7 +125,7 @@ pub fn helm_releases(cluster: &Cluster) -> Result {
     equal("pods", ns.value("deploy/web", "{.status.readyReplicas}")?.as_str(), "2")?;
     contains(&helm(&["history", "web"])?, &["superseded", "deployed"])?;
     contains(
-        &helm(&["rollback", client, "web", "1", "--wait", "--timeout=90s"])?,
+        &helm(&["rollback", "web", "1", "--wait", "--timeout=90s"])?,
         &["Rollback was a success"],
     )?;
     equal("the first values", ns.value("cm/web", "{.data.word}")?.as_str(), "first")?;
