@@ -23,27 +23,23 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-<<<<<<< HEAD
-            eprintln!("timonier: {error:#}");
+            eprintln!("timonier: {}", explained(&error));
             if is_for_root(&error) {
                 eprintln!("A cluster's files are root's alone: run it with sudo.");
             }
-=======
-            eprintln!("timonier: {}", explained(&error));
->>>>>>> 1aaf3c1 (timonier registry; image tag works)
             ExitCode::FAILURE
         }
     }
 }
 
-<<<<<<< HEAD
 /// Whether root would have succeeded.
 fn is_for_root(error: &anyhow::Error) -> bool {
     let refused = |e: &(dyn std::error::Error + 'static)| {
         e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::PermissionDenied)
     };
     !nix::unistd::geteuid().is_root() && error.chain().any(refused)
-=======
+}
+
 /// The error with its causes. Some errors' own text ends with their cause; it is said once.
 fn explained(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| {
@@ -53,7 +49,6 @@ fn explained(error: &anyhow::Error) -> String {
             (false, false) => format!("{text}: {cause}"),
         }
     })
->>>>>>> 1aaf3c1 (timonier registry; image tag works)
 }
 
 fn run(what: Command) -> anyhow::Result<()> {
