@@ -203,11 +203,7 @@ impl Builder {
         }
         let metadata = properties.remove("metadata").unwrap_or_default();
         let object = self.node(&schema, 0)?;
-        // The metadata's own type is built in; what the schema adds are rules for its values.
-        let rules = self.rules(&metadata);
-        let child = builtin::definition("meta.v1.ObjectMeta").ok_or("facts have ObjectMeta")?;
-        let node = Node { rules, ..blank(Type::Struct, flag::FOREIGN, child) };
-        let node = self.push(node)?;
+        let node = self.metadata(&metadata)?;
         let name = self.intern("metadata");
         let definition = self.definition_of(object);
         self.properties.push(Property { name, inlined: Text::default(), node, number: [0; 3] });
@@ -216,6 +212,13 @@ impl Builder {
         // The root's fields were written last, so that metadata stands directly behind them.
         self.definitions[definition].count += 1;
         Ok(object)
+    }
+
+    /// The metadata of an object: its own type is built in, what the schema adds are rules.
+    fn metadata(&mut self, schema: &Value) -> Result<u32, String> {
+        let rules = self.rules(schema);
+        let child = builtin::definition("meta.v1.ObjectMeta").ok_or("facts have ObjectMeta")?;
+        self.push(Node { rules, ..blank(Type::Struct, flag::FOREIGN, child) })
     }
 
     fn definition_of(&self, node: u32) -> usize {
@@ -254,8 +257,22 @@ impl Builder {
     fn structure(&mut self, schema: &Value, depth: usize) -> Result<u32, String> {
         let required: Vec<&str> = schema.at("required").items().iter().map(Value::str).collect();
         let mut fields = Vec::new();
+        let embedded = schema.get("x-kubernetes-embedded-resource").is_some_and(Value::bool);
+        let implied = |name: &str| embedded && schema.at("properties").get(name).is_none();
+        let string = timonier_object::value!({ "type": "string" });
+        for name in ["apiVersion", "kind"].into_iter().filter(|name| implied(name)) {
+            let node = self.node(&string, depth + 1)?;
+            fields.push((self.intern(name), node, String::new()));
+        }
+        if implied("metadata") {
+            let node = self.metadata(&Value::Null)?;
+            fields.push((self.intern("metadata"), node, String::new()));
+        }
         for (name, field) in schema.at("properties").entries() {
-            let node = self.node(field, depth + 1)?;
+            let node = match embedded && name == "metadata" {
+                true => self.metadata(field)?,
+                false => self.node(field, depth + 1)?,
+            };
             if required.contains(&name) {
                 self.nodes[node as usize].flags |= flag::REQUIRED;
             }
@@ -465,6 +482,27 @@ mod tests {
         assert!(error.unwrap_err().contains("of type map[string]string"));
         let mut v = value!({ "anything": { "goes": 1 } });
         assert!(decode::decode(&rows[1], &mut v).unwrap().is_empty());
+    }
+
+    #[test]
+    fn objects_within_objects_have_metadata() {
+        let mut definition = definition();
+        let template = value!({ "type": "object", "x-kubernetes-embedded-resource": true,
+            "properties": { "metadata": { "type": "object", "properties": { "name": { "type": "string" } } },
+                            "spec": { "type": "object" } } });
+        let version = &mut definition.entry("spec.versions").make_array()[0];
+        version.set("schema.openAPIV3Schema.properties.spec.properties.template", template);
+        let rows = rows(&definition).unwrap();
+        let mut v = value!({ "spec": { "template": { "apiVersion": "v1", "kind": "X", "apiversion": "y",
+            "metadata": { "name": "a", "namespace": "b", "unknownSubMeta": 1 } } } });
+        assert_eq!(
+            decode::decode(&rows[0], &mut v).unwrap(),
+            [
+                "unknown field \"spec.template.apiversion\"",
+                "unknown field \"spec.template.metadata.unknownSubMeta\""
+            ]
+        );
+        assert_eq!(v.at("spec.template.metadata"), &value!({ "name": "a", "namespace": "b" }));
     }
 
     #[test]

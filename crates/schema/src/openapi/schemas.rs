@@ -280,7 +280,9 @@ impl<'a> Schemas<'a> {
         }
         if self.dialect == Dialect::V2 {
             // v2 knows none of these.
-            for key in ["nullable", "oneOf", "anyOf", "not", "x-kubernetes-int-or-string"] {
+            let unknown =
+                ["nullable", "allOf", "oneOf", "anyOf", "not", "x-kubernetes-int-or-string"];
+            for key in unknown {
                 out.make_object().remove(key);
             }
         }
