@@ -127,3 +127,17 @@ func TestReportOfGinkgoIsRead(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 }
+
+func TestReportOfOneProcessIsFound(t *testing.T) {
+	dir := t.TempDir()
+	if got := reportOf(dir); got != filepath.Join(dir, "report.json") {
+		t.Errorf("got %s", got)
+	}
+	named := filepath.Join(dir, "e2e-v1_report.json")
+	if err := os.WriteFile(named, []byte("[]"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := reportOf(dir); got != named {
+		t.Errorf("got %s", got)
+	}
+}

@@ -78,11 +78,19 @@ func (p phase) run(ctx context.Context, c *cluster, names, patterns []string) ([
 		"--kubectl-path="+filepath.Join(s.tools, "kubectl"), "--report-dir="+dir, "--disable-log-dump",
 		"--kubelet-root-dir="+filepath.Join(s.data, "kubelet"), "--repo-root="+dir)
 	err := p.ginkgo(ctx, s, dir, args)
-	specs, readErr := readReport(filepath.Join(dir, "report.json"))
+	specs, readErr := readReport(reportOf(dir))
 	if errors.Is(readErr, os.ErrNotExist) {
 		specs, readErr = readLog(filepath.Join(dir, "log"), names)
 	}
 	return specs, errors.Join(err, readErr)
+}
+
+// reportOf is ginkgo's report: one process puts the suite's name before the name that was asked for.
+func reportOf(dir string) string {
+	if found, _ := filepath.Glob(filepath.Join(dir, "*_report.json")); len(found) > 0 {
+		return found[0]
+	}
+	return filepath.Join(dir, "report.json")
 }
 
 // ginkgo runs to its end; failed tests are no error. On interruption it gets time to clean up.
@@ -97,7 +105,11 @@ func (p phase) ginkgo(ctx context.Context, s *settings, dir string, args []strin
 	command.Env = append(os.Environ(), "HOME="+dir)
 	// Its own group: a terminal's Ctrl-C reaches it through us alone.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
+	command.Cancel = func() error {
+		// The test program outlives ginkgo and holds the pipe that is read here.
+		time.AfterFunc(interruptGrace, func() { syscall.Kill(-command.Process.Pid, syscall.SIGKILL) })
+		return command.Process.Signal(syscall.SIGINT)
+	}
 	command.WaitDelay = interruptGrace
 	command.Stderr = log
 	out, err := command.StdoutPipe()
