@@ -65,7 +65,7 @@ $(TOOLS)/kubectl: tests/fetch-tools
 
 # Debian packages, installed only where one is missing.
 BUILD_PACKAGES := gcc libc6-dev libseccomp-dev pkg-config busybox-static
-TEST_PACKAGES  := etcd-server curl nftables python3-pip python3-venv unzip xz-utils apt-utils dpkg
+TEST_PACKAGES  := etcd-server curl iproute2 nftables python3-pip python3-venv unzip xz-utils apt-utils dpkg
 
 build-deps:
 	@tests/install-packages $(BUILD_PACKAGES)
