@@ -81,7 +81,7 @@ pub fn remove(path: &Path, name: &str, ca: &str) -> Result<()> {
     }
     exclusively(path, || {
         let mut config = load(path)?;
-        if !named(&config, "clusters", name).is_some_and(|c| authority(c) == ca.as_bytes()) {
+        if named(&config, "clusters", name).is_none_or(|c| authority(c) != ca.as_bytes()) {
             return Ok(());
         }
         for list in ["clusters", "contexts", "users"] {
@@ -133,7 +133,7 @@ fn exclusively<T>(path: &Path, change: impl FnOnce() -> Result<T>) -> Result<T> 
     let mut lock = path.as_os_str().to_owned();
     lock.push(".lock");
     let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = OpenOptions::new().write(true).create_new(true).mode(0).open(&lock) {
+    while let Err(error) = OpenOptions::new().write(true).create_new(true).mode(0o0).open(&lock) {
         let held = error.kind() == ErrorKind::AlreadyExists;
         if !held || Instant::now() > deadline {
             let lock = Path::new(&lock).display();

@@ -89,7 +89,7 @@ impl<'a> Typ<'a> {
     }
 
     /// The items of a list by their steps; of those without one nothing is known.
-    pub fn steps<'v>(self, list: &'v Value) -> Vec<(Step, &'v Value)> {
+    pub fn steps(self, list: &Value) -> Vec<(Step, &Value)> {
         list.items().iter().filter_map(|item| Some((self.step(item).ok()?, item))).collect()
     }
 }

@@ -93,7 +93,7 @@ pub fn node(e: &mut Errors, new: &Value, old: Option<&Value>) {
     for was in old.map(|old| old.at("spec.drivers").items()).unwrap_or_default() {
         for now in drivers.value.items().iter().filter(|n| n.at("name") == was.at("name")) {
             if !same(&plain(now), &plain(was)) {
-                drivers.bad(e, &plain(now), IMMUTABLE);
+                drivers.bad(e, plain(now), IMMUTABLE);
             }
         }
     }
