@@ -3,6 +3,8 @@
 //! ```text
 //! User + verb + resource (Attributes) ──► Authorizer ──► Decision ──► forbidden() (403)
 //! object + LimitRange ──► limits ──► filled in, or why not
+//! request + webhook configurations ──► webhooks ──► who is asked what, and what the answer means
+//! request of a node ──► node ──► whether it concerns that node
 //! request + ValidatingAdmissionPolicy ──► validating ──► what it denies and why
 //! object + ResourceQuota ──► quota ──► what is used then, or why not
 //! ```
