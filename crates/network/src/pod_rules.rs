@@ -1,14 +1,15 @@
-//! The packet rules of pods: masquerade to the outside, host ports.
+//! The packet rules of pods: masquerade to the outside, host ports, and what a pod may not send.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use timonier_traffic::Cidr;
 
 use crate::netlink::Socket;
-use crate::nft::{Batch, Data, ElementBytes, Expr, Hook, Set, Values, kernel as k};
+use crate::nft::{Batch, Data, ElementBytes, Expr, Hook, Set, Values, Verdict, kernel as k};
 use crate::services::encode::Key;
 use crate::services::schema::{
-    SOURCE_TO_0, concat, destination, port, protocol, source, to_this_node, within,
+    SOURCE_TO_0, concat, destination, loopback, port, protocol, source, to_any_of_this_node,
+    to_this_node, within,
 };
 use crate::{NetworkConfig, PodNet, Result};
 
@@ -20,6 +21,8 @@ const HAIRPIN: Set =
 /// Before the rules of Services: a host port wins over a node port.
 const BEFORE: i32 = -101;
 const AFTER: i32 = 99;
+/// Before connections are tracked, so that packets are as the pod sent them.
+const RAW: i32 = -300;
 
 /// Replaces the table by the rules for these pods, in one transaction.
 pub fn load(socket: &mut Socket, config: &NetworkConfig, pods: &[PodNet]) -> Result<()> {
@@ -29,14 +32,19 @@ pub fn load(socket: &mut Socket, config: &NetworkConfig, pods: &[PodNet]) -> Res
     batch.add_table();
     batch.add_set(&PORTS);
     batch.add_set(&HAIRPIN);
-    for (name, hook, priority) in [
-        ("prerouting", k::PREROUTING, BEFORE),
-        ("output", k::OUTPUT, BEFORE),
-        ("postrouting", k::POSTROUTING, AFTER),
+    for (name, kind, hook, priority) in [
+        ("guard", "filter", k::PREROUTING, RAW),
+        ("prerouting", "nat", k::PREROUTING, BEFORE),
+        ("output", "nat", k::OUTPUT, BEFORE),
+        ("postrouting", "nat", k::POSTROUTING, AFTER),
     ] {
-        batch.add_chain(name, Some(Hook { kind: "nat", hook, priority }));
+        batch.add_chain(name, Some(Hook { kind, hook, priority }));
     }
-    for chain in ["prerouting", "output"] {
+    for rule in guard(config) {
+        batch.add_rule("guard", &rule);
+    }
+    // The loopback range is the node's own: host ports answer there to the node alone.
+    for (chain, here) in [("prerouting", to_this_node()), ("output", to_any_of_this_node())] {
         for address in [destination(0), Expr::Load { to: 0, value: vec![0; 4] }] {
             let lookup = vec![
                 address,
@@ -45,7 +53,7 @@ pub fn load(socket: &mut Socket, config: &NetworkConfig, pods: &[PodNet]) -> Res
                 Expr::Map { map: PORTS.name, key: 0, to: 3 },
                 Expr::Dnat { address: 3, port: 4 },
             ];
-            batch.add_rule(chain, &concat([to_this_node(), lookup]));
+            batch.add_rule(chain, &concat([here.clone(), lookup]));
         }
     }
     for rule in postrouting(config) {
@@ -74,18 +82,37 @@ pub fn remove(socket: &mut Socket, config: &NetworkConfig, pod: &PodNet) -> Resu
     batch.commit(socket)
 }
 
+/// Interfaces of pods with host ports carry packets of the loopback range; those that a pod makes
+/// up would reach what listens on 127.0.0.1 of the node. Answers to a host port's clients have the
+/// gateway's address here.
+fn guard(config: &NetworkConfig) -> [Vec<Expr>; 2] {
+    let from_pod = vec![
+        Expr::Meta { key: k::META_IN_NAME, to: 0 },
+        // The beginning of the name.
+        Expr::Equal { register: 0, value: config.interface_prefix.clone().into_bytes() },
+    ];
+    [SOURCE_TO_0, destination(0)].map(|address| {
+        let made_up = within(loopback(), address, true);
+        concat([from_pod.clone(), made_up, vec![Expr::Go(Verdict::Drop)]])
+    })
+}
+
 fn postrouting(config: &NetworkConfig) -> Vec<Vec<Expr>> {
     let gateway = config.gateway().octets().to_vec();
+    let snat = vec![Expr::Load { to: 0, value: gateway }, Expr::Snat { address: 0 }];
     let multicast = Cidr::new(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4).expect("a range");
     vec![
         // A pod that calls its own host port.
-        vec![
-            SOURCE_TO_0,
-            destination(1),
-            Expr::In { set: HAIRPIN.name, key: 0 },
-            Expr::Load { to: 0, value: gateway },
-            Expr::Snat { address: 0 },
-        ],
+        concat([
+            vec![SOURCE_TO_0, destination(1), Expr::In { set: HAIRPIN.name, key: 0 }],
+            snat.clone(),
+        ]),
+        // The node that calls a host port on 127.0.0.1: no pod could answer to that.
+        concat([
+            source(loopback(), true),
+            within(config.node_pod_cidr, destination(0), true),
+            snat,
+        ]),
         concat([
             source(config.node_pod_cidr, true),
             within(config.cluster_pod_cidr, destination(0), false),

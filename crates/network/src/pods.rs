@@ -24,7 +24,7 @@ const POD_INTERFACE: &str = "eth0";
 /// A port of the host that leads to a pod.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct HostPort {
-    /// The host's address; unspecified (0.0.0.0) for all but 127.0.0.0/8.
+    /// The host's address; unspecified (0.0.0.0) for all.
     pub host_ip: Ipv4Addr,
     pub protocol: Protocol,
     pub host_port: u16,
@@ -149,8 +149,9 @@ impl Inner {
                 remove(&mut socket, config, &pod)?;
                 continue;
             }
-            if !links.iter().any(|link| link.name == pod.interface) {
-                wire_again(config, &pod)?;
+            match links.iter().find(|link| link.name == pod.interface) {
+                Some(link) => from_loopback(&mut socket, link.index, &pod)?,
+                None => wire_again(config, &pod)?,
             }
             alive.insert(pod.uid.clone(), pod);
         }
@@ -402,10 +403,20 @@ fn wire(
 
     let what = || format!("set up interface {}", pod.interface);
     let link = route::link_index(socket, &pod.interface).what(what)?;
+    from_loopback(socket, link, pod)?;
     route::set_up(socket, link, true).what(what)?;
     route::set_neighbour(socket, link, ip, mac).what(what)?;
     route_to(socket, config, pod)?;
     route::wait_until_running(&mut inner, inner_link).what(what_inside)
+}
+
+/// Opens the way from 127.0.0.1 of the host to the host ports of a pod: without it the kernel lets
+/// nothing of the loopback range leave. The packet rules keep the pod from using it by itself.
+fn from_loopback(socket: &mut Socket, link: u32, pod: &PodNet) -> Result<()> {
+    if pod.host_ports.is_empty() {
+        return Ok(());
+    }
+    route::allow_loopback(socket, link).what(|| format!("set up interface {}", pod.interface))
 }
 
 /// Makes the host's route to a pod.

@@ -128,6 +128,21 @@ pub fn set_up(socket: &mut Socket, index: u32, quiet: bool) -> io::Result<()> {
     socket.request(NEW_LINK, 0, &link_body(index, 1, 1), |_| {})
 }
 
+/// Lets an interface carry packets from and to 127.0.0.0/8 (`route_localnet`). The setting is the
+/// interface's own and goes with it.
+pub fn allow_loopback(socket: &mut Socket, index: u32) -> io::Result<()> {
+    const ROUTE_LOCALNET: u16 = 26;
+    socket.request(NEW_LINK, 0, &link_body(index, 0, 0), |w| {
+        w.nest(26, |w| {
+            w.nest(u16::from(INET), |w| {
+                w.nest(1, |w| {
+                    w.native(ROUTE_LOCALNET, 1);
+                });
+            });
+        });
+    })
+}
+
 /// Removes an interface; no error where there is none.
 pub fn delete_link(socket: &mut Socket, name: &str) -> io::Result<()> {
     absent_is_fine(socket.request(DELETE_LINK, 0, &link_body(0, 0, 0), |w| {

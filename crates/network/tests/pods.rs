@@ -108,6 +108,106 @@ fn host_ports_lead_to_their_pod() {
     });
 }
 
+fn host_port(host_ip: &str, protocol: Protocol, host_port: u16) -> HostPort {
+    HostPort { host_ip: host_ip.parse().unwrap(), protocol, host_port, container_port: 80 }
+}
+
+#[test]
+fn host_ports_answer_the_node_on_its_loopback_address() {
+    isolated(|| {
+        let outside = Node::outside();
+        let mut node = Node::new(44);
+        let far = outside.attach("far");
+        let served = |uid: &str, host_ports: Vec<HostPort>| {
+            let request = PodRequest { uid: uid.into(), host_ports, ..PodRequest::default() };
+            let pod = node.request(request).unwrap();
+            serve(&pod, 80);
+            pod
+        };
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        // The same port thrice, apart in address or protocol.
+        let local = [host_port("127.0.0.1", tcp, 8080), host_port("127.0.0.1", udp, 8081)];
+        served("local", local.into());
+        let there = [host_port("10.99.0.1", tcp, 8080), host_port("10.99.0.1", udp, 8081)];
+        served("there", there.into());
+        served("datagrams", vec![host_port("0.0.0.0", udp, 8080)]);
+        let ask_as = |source: &str, to: &str| {
+            let socket = std::net::UdpSocket::bind((source, 0)).unwrap();
+            socket.connect(to).unwrap();
+            socket.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+            ask(&socket).unwrap()
+        };
+        assert_eq!(call(at("127.0.0.1:8080")).unwrap(), ("local".into(), ip(44, 1)));
+        assert_eq!(call(at("10.99.0.1:8080")).unwrap().0, "there");
+        assert_eq!(call_from(&far, at("10.99.0.1:8080")).unwrap(), ("there".into(), far.ip));
+        assert_eq!(ask_as("0.0.0.0", "127.0.0.1:8081"), ("local".into(), ip(44, 1)));
+        // An address of the node that a pod can answer to stays as it is.
+        assert_eq!(ask_as("10.99.0.1", "127.0.0.1:8081"), ("local".into(), ip(99, 1)));
+        for to in ["127.0.0.1:8080", "127.0.0.9:8080", "10.99.0.1:8080"] {
+            assert_eq!(ask_as("0.0.0.0", to).0, "datagrams", "{to}");
+        }
+        assert!(refused(call(at("127.0.0.2:8080"))), "another loopback address");
+        // Only interfaces of pods with host ports have the setting.
+        let plain = node.attach("plain").interface;
+        let setting = |interface: &str| {
+            let path = format!("/proc/sys/net/ipv4/conf/{interface}/route_localnet");
+            fs::read_to_string(path).unwrap().trim().to_owned()
+        };
+        for other in ["all", "default", "lo", "t44x-gw", &plain] {
+            assert_eq!(setting(other), "0", "{other}");
+        }
+        node.pods = node.runtime.block_on(async {
+            timonier_network::PodNetwork::open(node.config.clone()).await.unwrap()
+        });
+        assert_eq!(call(at("127.0.0.1:8080")).unwrap(), ("local".into(), ip(44, 1)));
+        assert_eq!(ask_as("10.99.0.1", "127.0.0.1:8081"), ("local".into(), ip(99, 1)));
+        node.runtime.block_on(node.pods.detach("local")).unwrap();
+        assert!(refused(call(at("127.0.0.1:8080"))));
+        assert_eq!(call(at("10.99.0.1:8080")).unwrap().0, "there");
+    });
+}
+
+#[test]
+fn a_pod_with_host_ports_does_not_reach_the_loopback_address_of_the_node() {
+    isolated(|| {
+        let node = Node::new(44);
+        let host_ports = vec![host_port("0.0.0.0", Protocol::Tcp, 8080)];
+        let pod = PodRequest { uid: "a".into(), host_ports, ..PodRequest::default() };
+        let pod = node.request(pod).unwrap();
+        let secret = std::net::UdpSocket::bind("127.0.0.1:9000").unwrap();
+        let patience = std::time::Duration::from_millis(300);
+        secret.set_read_timeout(Some(patience)).unwrap();
+        let open = std::net::UdpSocket::bind("10.44.0.1:9000").unwrap();
+        open.set_read_timeout(Some(patience)).unwrap();
+        // A pod with every power over its own network: it sends what is for 127.0.0.1 to the
+        // node, from its own address and from 127.0.0.1.
+        inside(&pod, || {
+            fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
+            for command in [
+                "address del 127.0.0.1/8 dev lo",
+                "route add 127.0.0.1/32 via 10.44.0.1 dev eth0",
+                "address add 127.0.0.3/32 dev eth0",
+            ] {
+                let done = std::process::Command::new("ip").args(command.split(' ')).status();
+                assert!(done.is_ok_and(|status| status.success()), "{command}");
+            }
+            for (source, to) in [
+                ("10.44.0.2", "127.0.0.1:9000"),
+                ("127.0.0.3", "127.0.0.1:9000"),
+                ("127.0.0.3", "10.44.0.1:9000"),
+                ("10.44.0.2", "10.44.0.1:9000"),
+            ] {
+                let socket = std::net::UdpSocket::bind((source, 0)).unwrap();
+                socket.send_to(source.as_bytes(), to).unwrap();
+            }
+        });
+        let mut buffer = [0; 64];
+        let (n, from) = open.recv_from(&mut buffer).unwrap();
+        assert_eq!((&buffer[..n], from.ip()), (&b"10.44.0.2"[..], pod.ip), "only the honest one");
+        assert!(open.recv_from(&mut buffer).is_err() && secret.recv_from(&mut buffer).is_err());
+    });
+}
+
 #[test]
 fn nothing_is_left_and_two_clusters_do_not_disturb_each_other() {
     isolated(|| {

@@ -179,6 +179,8 @@ fn node_ports_follow_the_external_traffic_policy() {
         // The answer must come back this way, so the client is masked.
         assert_eq!(call_from(&far, by_port).unwrap().1, at("10.44.0.1:0").ip());
         assert_eq!(who(40, || call(by_port)), names(&["a", "b"]), "from the node");
+        // As upstream's proxy for nf_tables has it, not on the loopback address.
+        assert!(refused(call(at("127.0.0.1:30080"))));
         assert_eq!(who(40, || call_from(&client, by_port)), names(&["a", "b"]), "from a pod");
         assert_eq!(who(40, || call_from(&a, by_port)), names(&["a", "b"]), "from an endpoint");
         assert_eq!(who(40, || call_from(&far, at("203.0.113.5:8000"))), names(&["a", "b"]));

@@ -24,6 +24,7 @@ pub const VERDICT_DATA: u32 = 0xffff_ff00;
 pub const NAT_FULLY_RANDOM: u32 = 1 << 4;
 
 pub const META_MARK: u32 = 3;
+pub const META_IN_NAME: u32 = 6;
 pub const META_OUT_NAME: u32 = 7;
 pub const META_PROTOCOL: u32 = 16;
 pub const CT_STATE: u32 = 0;

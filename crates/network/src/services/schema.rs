@@ -253,13 +253,20 @@ fn unknown(services: Cidr) -> Vec<Vec<Expr>> {
 
 /// Destinations that are addresses of the node, loopback apart.
 pub(crate) fn to_this_node() -> Vec<Expr> {
-    concat([
-        within(Cidr::new(IpAddr::from([127, 0, 0, 0]), 8).expect("a range"), destination(0), false),
-        vec![
-            Expr::RouteType { source: false, to: 0 },
-            Expr::Equal { register: 0, value: k::ROUTE_LOCAL.to_ne_bytes().into() },
-        ],
-    ])
+    concat([within(loopback(), destination(0), false), to_any_of_this_node()])
+}
+
+/// Destinations that are addresses of the node, loopback included.
+pub(crate) fn to_any_of_this_node() -> Vec<Expr> {
+    vec![
+        Expr::RouteType { source: false, to: 0 },
+        Expr::Equal { register: 0, value: k::ROUTE_LOCAL.to_ne_bytes().into() },
+    ]
+}
+
+/// 127.0.0.0/8.
+pub(crate) fn loopback() -> Cidr {
+    Cidr::new(IpAddr::from([127, 0, 0, 0]), 8).expect("a range")
 }
 
 /// Matches sources in a range, or outside it.

@@ -86,9 +86,14 @@ fn request(pod: &Value) -> PodRequest {
     for port in containers.flat_map(|c| c.spec.at("ports").items()) {
         let number = |field: &str| u16::try_from(port.at(field).int_or(0)).unwrap_or(0);
         let protocol = Protocol::parse(port.at("protocol").str());
-        if let (Some(protocol), true) = (protocol, number("hostPort") > 0) {
+        // Pods have IPv4 addresses: a port of an IPv6 address of the host leads to none.
+        let host_ip = match port.at("hostIP").str() {
+            "" => Some(std::net::Ipv4Addr::UNSPECIFIED),
+            text => text.parse().ok(),
+        };
+        if let (Some(protocol), Some(host_ip), true) = (protocol, host_ip, number("hostPort") > 0) {
             host_ports.push(HostPort {
-                host_ip: port.at("hostIP").str().parse().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+                host_ip,
                 protocol,
                 host_port: number("hostPort"),
                 container_port: number("containerPort"),
@@ -137,5 +142,33 @@ fn config(shared: &Shared, pod: &Value, attempt: u32) -> rt::SandboxConfig {
         cgroup_parent: format!("{}/{}", shared.config.cgroup_root, resources::pod_cgroup_path(pod)),
         resources: crate::container::resources(&resources::pod_cgroup(pod, None)),
         shm_size: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use timonier_object::value;
+
+    use super::*;
+
+    #[test]
+    fn host_ports_are_those_of_ipv4_addresses() {
+        let pod = value!({ "metadata": { "uid": "u" }, "spec": { "containers": [{ "name": "c",
+            "ports": [
+                { "containerPort": 80 },
+                { "containerPort": 81, "hostPort": 8081, "protocol": "UDP" },
+                { "containerPort": 82, "hostPort": 8082, "hostIP": "127.0.0.1" },
+                { "containerPort": 83, "hostPort": 8083, "hostIP": "::1" },
+            ] }] } });
+        let found: Vec<_> = request(&pod)
+            .host_ports
+            .iter()
+            .map(|p| (p.host_ip.to_string(), p.protocol, p.host_port, p.container_port))
+            .collect();
+        let expected = [
+            ("0.0.0.0".to_owned(), Protocol::Udp, 8081, 81),
+            ("127.0.0.1".to_owned(), Protocol::Tcp, 8082, 82),
+        ];
+        assert_eq!(found, expected);
     }
 }
