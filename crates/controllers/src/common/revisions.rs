@@ -72,10 +72,24 @@ pub fn template(revision: &Value) -> Value {
     template
 }
 
+/// What a revision keeps of its owner. Clients compare it byte for byte with what they make of the
+/// owner themselves (`kubectl rollout undo`), and Go writes the fields of a map in order of name.
 fn snapshot(owner: &Value) -> Value {
     let mut template = owner.at("spec.template").clone();
     template.make_object().insert("$patch", "replace".into());
+    sort_fields(&mut template);
     value!({ "spec": { "template": template } })
+}
+
+fn sort_fields(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.sort_keys();
+            map.iter_mut().for_each(|(_, field)| sort_fields(field));
+        }
+        Value::Array(items) => items.iter_mut().for_each(sort_fields),
+        _ => {}
+    }
 }
 
 fn make(owner: &Value, data: Value, revision: i64) -> Value {

@@ -1,3 +1,4 @@
+use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -173,4 +174,24 @@ fn failed_pods_are_replaced_ever_more_slowly() {
     at = at + Duration::from_secs(40 * 60);
     run_at(at);
     assert_eq!(run_at(at), (false, Some(at + Duration::from_secs(1))), "forgotten after long");
+}
+
+#[test]
+fn a_revision_holds_the_template_as_upstream_clients_write_it() {
+    let mut set = set();
+    let template = object(
+        r#"{"spec":{"tolerations":[{"operator":"Exists","key":"k"}],
+                    "containers":[{"name":"c","image":"i","resources":{},
+                                   "env":[{"value":"v","name":"n"}]}]},
+            "metadata":{"labels":{"b":"2","app":"ds","a":"1"}}}"#,
+    );
+    set.set("spec.template", template);
+    let world = world([set, node(1)]);
+    let revision = body(&plan(&DaemonSets, &world, "ds"), &CONTROLLERREVISIONS).clone();
+    // `daemon.Match` and kubectl compare these bytes.
+    let expected = r#"{"spec":{"template":{"$patch":"replace","#.to_owned()
+        + r#""metadata":{"labels":{"a":"1","app":"ds","b":"2"}},"#
+        + r#""spec":{"containers":[{"env":[{"name":"n","value":"v"}],"image":"i","name":"c","#
+        + r#""resources":{}}],"tolerations":[{"key":"k","operator":"Exists"}]}}}}"#;
+    assert_eq!(format!("{}", revision.at("data")), expected);
 }
