@@ -157,8 +157,6 @@ struct Builder {
     nodes: Vec<Node>,
     properties: Vec<Property>,
     definitions: Vec<Definition>,
-    definition_descriptions: Vec<String>,
-    property_descriptions: Vec<String>,
 }
 
 impl Builder {
@@ -171,14 +169,11 @@ impl Builder {
                 properties: Cow::Borrowed(&[]),
                 definitions: Cow::Borrowed(&[]),
                 rules: Vec::new(),
-                descriptions: Vec::new(),
             },
             text: String::new(),
             nodes: Vec::new(),
             properties: Vec::new(),
             definitions: Vec::new(),
-            definition_descriptions: Vec::new(),
-            property_descriptions: Vec::new(),
         };
         let root = b.root(schema)?;
         let mut arena = b.arena;
@@ -186,8 +181,6 @@ impl Builder {
         arena.nodes = Cow::Owned(b.nodes);
         arena.properties = Cow::Owned(b.properties);
         arena.definitions = Cow::Owned(b.definitions);
-        arena.descriptions = b.definition_descriptions;
-        arena.descriptions.extend(b.property_descriptions);
         Ok((arena, root))
     }
 
@@ -207,8 +200,6 @@ impl Builder {
         let name = self.intern("metadata");
         let definition = self.definition_of(object);
         self.properties.push(Property { name, inlined: Text::default(), node, number: [0; 3] });
-        let described = metadata.at("description").str().to_string();
-        self.property_descriptions.push(described);
         // The root's fields were written last, so that metadata stands directly behind them.
         self.definitions[definition].count += 1;
         Ok(object)
@@ -262,11 +253,11 @@ impl Builder {
         let string = timonier_object::value!({ "type": "string" });
         for name in ["apiVersion", "kind"].into_iter().filter(|name| implied(name)) {
             let node = self.node(&string, depth + 1)?;
-            fields.push((self.intern(name), node, String::new()));
+            fields.push((self.intern(name), node));
         }
         if implied("metadata") {
             let node = self.metadata(&Value::Null)?;
-            fields.push((self.intern("metadata"), node, String::new()));
+            fields.push((self.intern("metadata"), node));
         }
         for (name, field) in schema.at("properties").entries() {
             let node = match embedded && name == "metadata" {
@@ -277,17 +268,15 @@ impl Builder {
                 self.nodes[node as usize].flags |= flag::REQUIRED;
             }
             let name = self.intern(name);
-            fields.push((name, node, field.at("description").str().to_string()));
+            fields.push((name, node));
         }
         let first = index(self.properties.len())?;
         let count = index(fields.len())?;
-        for (name, node, description) in fields {
+        for (name, node) in fields {
             self.properties.push(Property { name, inlined: Text::default(), node, number: [0; 3] });
-            self.property_descriptions.push(description);
         }
         let none = Text::default();
         self.definitions.push(Definition { name: none, first, count, flags: 0, unions: none });
-        self.definition_descriptions.push(schema.at("description").str().to_string());
         index(self.definitions.len() - 1)
     }
 
@@ -517,7 +506,10 @@ mod tests {
         assert_eq!(cron, &value!({ "type": "string", "pattern": "^x$", "description": "When." }));
         assert_eq!(spec.at("properties.replicas.default").as_i64(), Some(1));
         assert_eq!(spec.at("properties.list").get("x-kubernetes-list-type").unwrap().str(), "map");
-        assert_eq!(spec.at("properties.port"), &value!({ "x-kubernetes-int-or-string": true }));
+        assert_eq!(
+            spec.at("properties.port").get("x-kubernetes-int-or-string"),
+            Some(&true.into())
+        );
         let paths = d.at("paths").to_string();
         assert!(paths.contains("merge-patch+json") && !paths.contains("strategic-merge-patch"));
         assert!(table.at("properties.metadata").to_string().contains("ObjectMeta"));

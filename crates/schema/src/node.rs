@@ -1,7 +1,6 @@
 //! The compact form of a schema: nodes in tables that refer to each other by number.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use timonier_object::Value;
@@ -122,8 +121,6 @@ pub(crate) struct Arena {
     /// Value validations of custom resources: the part of JSONSchemaProps that says nothing of
     /// structure.
     pub rules: Vec<Value>,
-    /// Descriptions of custom resources: first of the definitions, then of the properties.
-    pub descriptions: Vec<String>,
 }
 
 impl Arena {

@@ -92,11 +92,6 @@ impl<'a> Schema<'a> {
             .then(|| Schema { arena: self.child_arena(), id: self.node().child })
     }
 
-    /// Whether what the value's type is defined by is built in.
-    pub(crate) fn definition_is_built_in(self) -> bool {
-        core::ptr::eq(self.child_arena(), builtin::arena())
-    }
-
     /// The name of the built-in definition that stands for the type.
     pub(crate) fn referred_name(self) -> &'static str {
         let arena = builtin::arena();
@@ -194,11 +189,6 @@ impl<'a> Schema<'a> {
     pub fn preserves_unknown(self) -> bool {
         self.has(flag::PRESERVE)
             || matches!(self.kind(), Type::Any | Type::Json | Type::RawExtension | Type::FieldsV1)
-    }
-
-    /// Whether the schema itself says that unknown fields are kept.
-    pub(crate) fn states_preserve(self) -> bool {
-        self.has(flag::PRESERVE)
     }
 
     /// Whether the object here has `apiVersion`, `kind` and `metadata` of its own.

@@ -21,7 +21,6 @@ static ARENA: Arena = Arena {
     properties: Cow::Borrowed(&PROPERTIES),
     definitions: Cow::Borrowed(&DEFINITIONS),
     rules: Vec::new(),
-    descriptions: Vec::new(),
 };
 
 /// A hash of everything the tables were made from; it names the OpenAPI documents.

@@ -3,6 +3,7 @@
 //!
 //! Documents are made on demand and not kept: the server packs and caches what it serves.
 
+mod custom;
 mod gnostic;
 mod operations;
 mod paths;

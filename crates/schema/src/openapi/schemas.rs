@@ -1,4 +1,4 @@
-//! Definitions: structural schemas as OpenAPI writes them.
+//! Definitions: the built-in schemas as OpenAPI writes them.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -6,8 +6,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use timonier_meta::{GroupVersion, GroupVersionKind};
-use timonier_object::{Map, SmolStr, Value, value};
+use timonier_object::{Map, Value, value};
 
+use super::custom;
 use crate::builtin;
 use crate::catalogue::Catalogue;
 use crate::decode;
@@ -77,7 +78,7 @@ impl<'a> Schemas<'a> {
         }
         let name = custom_name(&row.gvk);
         if self.seen.insert(name.clone()) {
-            let schema = self.custom(row);
+            let schema = custom::kind(self, row);
             self.done.insert(name.clone(), schema);
         }
         if !list {
@@ -86,7 +87,7 @@ impl<'a> Schemas<'a> {
         let list_name =
             custom_name(&GroupVersionKind { kind: row.list_kind.clone(), ..row.gvk.clone() });
         if self.seen.insert(list_name.clone()) {
-            let schema = self.custom_list(row, &name);
+            let schema = custom::list(self, row, self.dialect.reference(&name));
             self.done.insert(list_name.clone(), schema);
         }
         self.dialect.reference(&list_name)
@@ -185,19 +186,34 @@ impl<'a> Schemas<'a> {
     }
 
     fn description(&self, field: Field<'_>) -> String {
-        let arena = field.schema.arena;
-        let at = arena.definitions.len() + field.index as usize;
-        let all = if field.schema.is_built_in() { &self.descriptions } else { &arena.descriptions };
-        all.get(at).cloned().unwrap_or_default()
+        let at = field.schema.arena.definitions.len() + field.index as usize;
+        self.descriptions.get(at).cloned().unwrap_or_default()
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The description of a field of a built-in definition.
+    pub fn text_of(&self, short: &str, field: &str) -> String {
+        let field = builtin::schema_named(short).and_then(|schema| schema.field(field));
+        field.map(|field| self.description(field)).unwrap_or_default()
+    }
+
+    /// A reference to a definition, described as a field of another one.
+    pub fn described_reference(&mut self, short: &str, like: &str, field: &str) -> Value {
+        let mut out = self.refer(short);
+        if self.dialect == Dialect::V3 {
+            out = value!({ "allOf": [(out)] });
+        }
+        describe(&mut out, &self.text_of(like, field));
+        out
     }
 
     /// A value's schema, described.
     fn value(&mut self, schema: Schema<'_>, description: &str) -> Value {
         let mut out = match schema.kind() {
-            Type::Struct if schema.definition_name().is_none() => self.object(schema),
-            kind if is_referred(kind) && schema.definition_is_built_in() => {
-                return self.reference(schema, description);
-            }
+            kind if is_referred(kind) => return self.reference(schema, description),
             Type::Array => {
                 let items = schema.items().map(|items| self.item(items));
                 value!({ "type": "array", "items": items })
@@ -216,9 +232,7 @@ impl<'a> Schemas<'a> {
     /// Items and map values; v3 gives them their zero value as default.
     fn item(&mut self, schema: Schema<'_>) -> Value {
         let mut out = self.value(schema, "");
-        if let (Dialect::V3, true, Some(default)) =
-            (self.dialect, schema.is_built_in(), default_of(schema, false))
-        {
+        if let (Dialect::V3, Some(default)) = (self.dialect, default_of(schema, false)) {
             // A reference stands alone or in allOf.
             if let Some(reference) = out.as_object_mut().and_then(|m| m.remove("$ref")) {
                 out = value!({ "allOf": [{ "$ref": reference }] });
@@ -231,7 +245,7 @@ impl<'a> Schemas<'a> {
     fn reference(&mut self, schema: Schema<'_>, description: &str) -> Value {
         let name = schema.referred_name();
         let mut out = self.refer(name);
-        let has_default = default_of(schema, true).is_some() && schema.is_built_in();
+        let has_default = default_of(schema, true).is_some();
         if self.dialect == Dialect::V3 && (!description.is_empty() || has_default) {
             out = value!({ "allOf": [(out)] });
         }
@@ -261,70 +275,7 @@ impl<'a> Schemas<'a> {
         if schema.kind() == Type::Map && schema.is_atomic() {
             out.set("x-kubernetes-map-type", "atomic");
         }
-        if schema.is_built_in() {
-            return;
-        }
-        // Custom resources: what their schema says beyond structure.
-        for (key, rule) in schema.rules().into_iter().flat_map(Value::entries) {
-            out.set_key(key, rule.clone());
-        }
-        for (key, set) in [
-            ("nullable", schema.is_nullable()),
-            ("x-kubernetes-preserve-unknown-fields", schema.states_preserve()),
-            ("x-kubernetes-embedded-resource", schema.is_embedded_resource()),
-            ("x-kubernetes-int-or-string", schema.kind() == Type::IntOrString),
-        ] {
-            if set {
-                out.set_key(key, Value::Bool(true));
-            }
-        }
-        if self.dialect == Dialect::V2 {
-            // v2 knows none of these.
-            let unknown =
-                ["nullable", "allOf", "oneOf", "anyOf", "not", "x-kubernetes-int-or-string"];
-            for key in unknown {
-                out.make_object().remove(key);
-            }
-        }
     }
-
-    fn custom(&mut self, row: &ResourceRow) -> Value {
-        let schema = row.schema();
-        let mut out = self.object(schema);
-        self.extensions(schema, &mut out);
-        let description = schema
-            .arena
-            .descriptions
-            .get(schema.node().child as usize)
-            .cloned()
-            .unwrap_or_default();
-        describe(&mut out, &description);
-        out.set_key("x-kubernetes-group-version-kind", gvk_list(&row.gvk, &row.gvk.kind));
-        out
-    }
-
-    fn custom_list(&mut self, row: &ResourceRow, name: &str) -> Value {
-        let metadata = self.refer("meta.v1.ListMeta");
-        let item = self.dialect.reference(name);
-        let text = value!({ "type": "string" });
-        let mut out = value!({
-            "description": (format!("{} is a list of {}", row.list_kind, row.gvk.kind)),
-            "type": "object",
-            "required": ["items"],
-            "properties": {
-                "apiVersion": (&text),
-                "items": { "type": "array", "items": item },
-                "kind": (&text),
-                "metadata": metadata,
-            },
-        });
-        out.set_key("x-kubernetes-group-version-kind", gvk_list(&row.gvk, &row.list_kind));
-        out
-    }
-}
-
-fn gvk_list(gvk: &GroupVersionKind, kind: &SmolStr) -> Value {
-    value!([{ "group": (&gvk.group), "version": (&gvk.version), "kind": kind }])
 }
 
 trait SetKey {
@@ -368,7 +319,7 @@ fn default_of(schema: Schema<'_>, is_field: bool) -> Option<Value> {
     if let Some(stated) = schema.default_value() {
         return Some(stated);
     }
-    if schema.is_pointer() || !schema.is_built_in() {
+    if schema.is_pointer() {
         return None;
     }
     match schema.kind() {
