@@ -11,8 +11,7 @@ use crate::namespaces;
 
 /// Where the clusters of a host agree on shared kernel settings.
 const SHARED_DIR: &str = "/run/timonier";
-/// 50 bytes below Ethernet's, because what goes to other nodes is wrapped in vxlan. Pods that
-/// started before the second node joined must be able to talk to its pods, too.
+/// For Ethernet; a node that starts asks the kernel instead.
 const MTU: u32 = 1450;
 /// The overlay's UDP port, Linux's own.
 const OVERLAY_PORT: u16 = 8472;

@@ -29,7 +29,8 @@ pub struct NetworkConfig {
     pub interface_prefix: String,
     /// The nf_tables table; unique per cluster on a host.
     pub table: String,
-    /// The pods' MTU in bytes; 1,500, or 50 less where an overlay is used.
+    /// The MTU of pods and of the overlay, in bytes: [`crate::pod_mtu`] knows it. Pods keep the
+    /// one that they began with.
     pub mtu: u32,
 }
 

@@ -39,8 +39,12 @@ pub fn interface(config: &NetworkConfig) -> String {
 
 fn interface_index(socket: &mut Socket, config: &NetworkConfig) -> Result<u32> {
     let (name, peer) = (interface(config), format!("{}-gx", config.interface_prefix));
-    if let Ok(index) = route::link_index(socket, &name) {
-        return Ok(index);
+    if let Ok(link) = route::link_named(socket, &name) {
+        if link.mtu != config.mtu {
+            route::set_mtu(socket, link.index, config.mtu)
+                .what(|| format!("set the MTU of {name}"))?;
+        }
+        return Ok(link.index);
     }
     let [_, b, c, d] = config.gateway().octets();
     let veth = Veth {

@@ -27,6 +27,7 @@ mod pods;
 mod record;
 mod route;
 mod services;
+mod uplink;
 
 pub use config::NetworkConfig;
 pub use conntrack::flush_stale;
@@ -35,6 +36,7 @@ pub use features::missing_features;
 pub use overlay::{Overlay, OverlayConfig};
 pub use pods::{HostPort, PodNet, PodNetwork, PodRequest};
 pub use services::ServiceTable;
+pub use uplink::pod_mtu;
 
 /// Removes everything of a cluster from the host: interfaces, namespaces, routes, addresses,
 /// packet rules, and the kernel settings that were changed. Needs only the configuration, and is

@@ -42,8 +42,7 @@ impl Overlay {
         Ok(route::link_index(&mut socket, &interface(config)).is_ok())
     }
 
-    /// Makes the interface, or takes over the one of before a restart. Pods need an MTU that is
-    /// 50 bytes below the one of the network between nodes.
+    /// Makes the interface, or takes over the one of before a restart.
     pub fn open(config: &NetworkConfig, overlay: OverlayConfig) -> Result<Overlay> {
         let mut socket = Socket::route().what(|| "netlink socket".into())?;
         let name = interface(config);
@@ -59,9 +58,12 @@ impl Overlay {
             };
             route::add_vxlan(&mut socket, &vxlan).what(what)?;
         }
-        let link = route::link_index(&mut socket, &name).what(what)?;
-        route::set_up(&mut socket, link, true).what(what)?;
-        Ok(Overlay { config: config.clone(), socket, link })
+        let link = route::link_named(&mut socket, &name).what(what)?;
+        if link.mtu != config.mtu {
+            route::set_mtu(&mut socket, link.index, config.mtu).what(what)?;
+        }
+        route::set_up(&mut socket, link.index, true).what(what)?;
+        Ok(Overlay { config: config.clone(), socket, link: link.index })
     }
 
     /// Makes the way to exactly these nodes, whatever was there; the node itself is passed over.

@@ -13,6 +13,7 @@ const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
+const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
@@ -29,6 +30,8 @@ const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 const PERMANENT: u16 = 0x80;
 const SELF: u8 = 2;
+/// A flag of interfaces.
+const LOOPBACK: u32 = 8;
 
 /// Marks our routes; not a number that a routing daemon uses.
 pub const ROUTE_PROTOCOL: u8 = 84;
@@ -42,6 +45,9 @@ pub struct Link {
     pub index: u32,
     pub name: String,
     pub group: u32,
+    /// In bytes.
+    pub mtu: u32,
+    pub loopback: bool,
 }
 
 /// A route as it was read.
@@ -50,6 +56,8 @@ pub struct Route {
     pub destination: Cidr,
     pub link: u32,
     pub gateway: Option<Ipv4Addr>,
+    /// Of routes to the same range the one with the least is taken.
+    pub priority: u32,
 }
 
 /// Both ends of a veth pair.
@@ -143,6 +151,13 @@ pub fn allow_loopback(socket: &mut Socket, index: u32) -> io::Result<()> {
     })
 }
 
+/// Gives an interface another MTU, in bytes.
+pub fn set_mtu(socket: &mut Socket, index: u32, mtu: u32) -> io::Result<()> {
+    socket.request(NEW_LINK, 0, &link_body(index, 0, 0), |w| {
+        w.native(4, mtu);
+    })
+}
+
 /// Removes an interface; no error where there is none.
 pub fn delete_link(socket: &mut Socket, name: &str) -> io::Result<()> {
     absent_is_fine(socket.request(DELETE_LINK, 0, &link_body(0, 0, 0), |w| {
@@ -200,11 +215,28 @@ pub fn link_by_name(name: &str) -> io::Result<u32> {
 
 /// The index of an interface in the socket's namespace.
 pub fn link_index(socket: &mut Socket, name: &str) -> io::Result<u32> {
+    link_named(socket, name).map(|link| link.index)
+}
+
+/// An interface in the socket's namespace.
+pub fn link_named(socket: &mut Socket, name: &str) -> io::Result<Link> {
     let found = socket.query(GET_LINK, &link_body(0, 0, 0), |w| {
         w.text(3, name);
     })?;
     let found = found.iter().find_map(|m| link(&m.body));
-    found.map(|l| l.index).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+    found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+}
+
+/// The IPv4 addresses of all interfaces, by the interfaces' indices.
+pub fn addresses(socket: &mut Socket) -> io::Result<Vec<(u32, Ipv4Addr)>> {
+    const LOCAL: u16 = 2;
+    let found = socket.dump(GET_ADDRESS, &[INET, 0, 0, 0, 0, 0, 0, 0], |_| {})?;
+    let read = |body: &[u8]| {
+        let (head, attrs) = body.split_at_checked(8)?;
+        let ip: [u8; 4] = attribute(attrs, LOCAL)?.try_into().ok()?;
+        Some((native32(&head[4..8])?, Ipv4Addr::from(ip)))
+    };
+    Ok(found.iter().filter(|m| m.kind == NEW_ADDRESS).filter_map(|m| read(&m.body)).collect())
 }
 
 /// Gives an interface an address; no error where it has it.
@@ -333,6 +365,8 @@ fn link(body: &[u8]) -> Option<Link> {
         index: native32(&head[4..8])?,
         name: text(attribute(attrs, 3)?),
         group: attribute(attrs, 27).and_then(native32).unwrap_or(0),
+        mtu: attribute(attrs, 4).and_then(native32)?,
+        loopback: native32(&head[8..12])? & LOOPBACK != 0,
     })
 }
 
@@ -350,6 +384,7 @@ fn route(body: &[u8]) -> Option<Route> {
         destination: Cidr::new(ip(1).unwrap_or(Ipv4Addr::UNSPECIFIED).into(), head[1])?,
         link: attribute(attrs, 4).and_then(native32).unwrap_or(0),
         gateway: ip(5),
+        priority: attribute(attrs, 6).and_then(native32).unwrap_or(0),
     })
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use common::*;
-use timonier_network::{Error, HostPort, PodRequest};
+use timonier_network::{Error, HostPort, PodNet, PodNetwork, PodRequest, pod_mtu};
 use timonier_traffic::Protocol;
 
 #[test]
@@ -49,9 +49,8 @@ fn a_restart_finds_pods_and_a_crash_leaves_nothing_half_made() {
         fs::write(&part, "ip 10.44.0.9\ninterface t44x0009\n").unwrap();
         fs::write(node.directory.join("netns/c"), "").unwrap();
         fs::write(node.directory.join("netns/stray"), "").unwrap();
-        let pods = node.runtime.block_on(async {
-            timonier_network::PodNetwork::open(node.config.clone()).await.unwrap()
-        });
+        let pods =
+            node.runtime.block_on(async { PodNetwork::open(node.config.clone()).await.unwrap() });
         node.pods = pods;
         assert_eq!(node.pods.list(), [a.clone(), b.clone()]);
         assert!(!part.exists() && !node.directory.join("netns/stray").exists());
@@ -59,9 +58,7 @@ fn a_restart_finds_pods_and_a_crash_leaves_nothing_half_made() {
         let c = node.attach("c");
         assert_eq!(c.ip, ip(44, 4));
         // Other programs take things away.
-        let mut command = std::process::Command::new("ip");
-        let done = command.args(["link", "delete", "t44x-gw"]).status();
-        assert!(done.is_ok_and(|status| status.success()), "the test needs the program `ip`");
+        ip_command("link delete t44x-gw");
         assert!(call_from(&b, (a.ip, 80).into()).is_err());
         fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
         node.runtime.block_on(node.pods.repair()).unwrap();
@@ -156,9 +153,8 @@ fn host_ports_answer_the_node_on_its_loopback_address() {
         for other in ["all", "default", "lo", "t44x-gw", &plain] {
             assert_eq!(setting(other), "0", "{other}");
         }
-        node.pods = node.runtime.block_on(async {
-            timonier_network::PodNetwork::open(node.config.clone()).await.unwrap()
-        });
+        node.pods =
+            node.runtime.block_on(async { PodNetwork::open(node.config.clone()).await.unwrap() });
         assert_eq!(call(at("127.0.0.1:8080")).unwrap(), ("local".into(), ip(44, 1)));
         assert_eq!(ask_as("10.99.0.1", "127.0.0.1:8081"), ("local".into(), ip(99, 1)));
         node.runtime.block_on(node.pods.detach("local")).unwrap();
@@ -183,14 +179,9 @@ fn a_pod_with_host_ports_does_not_reach_the_loopback_address_of_the_node() {
         // node, from its own address and from 127.0.0.1.
         inside(&pod, || {
             fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
-            for command in [
-                "address del 127.0.0.1/8 dev lo",
-                "route add 127.0.0.1/32 via 10.44.0.1 dev eth0",
-                "address add 127.0.0.3/32 dev eth0",
-            ] {
-                let done = std::process::Command::new("ip").args(command.split(' ')).status();
-                assert!(done.is_ok_and(|status| status.success()), "{command}");
-            }
+            ip_command("address del 127.0.0.1/8 dev lo");
+            ip_command("route add 127.0.0.1/32 via 10.44.0.1 dev eth0");
+            ip_command("address add 127.0.0.3/32 dev eth0");
             for (source, to) in [
                 ("10.44.0.2", "127.0.0.1:9000"),
                 ("127.0.0.3", "127.0.0.1:9000"),
@@ -261,6 +252,59 @@ fn this_kernel_has_what_is_needed_and_low_ports_are_free_in_pods() {
         let read = move || fs::read_to_string(setting).unwrap().trim().to_owned();
         assert_eq!(inside(&pod, read), "0");
         assert_eq!(read(), "1024", "the node's own is untouched");
+    });
+}
+
+#[test]
+fn the_mtu_follows_the_uplink() {
+    isolated(|| {
+        let of = |ip: Option<&str>| pod_mtu(ip.map(|ip| ip.parse().unwrap())).unwrap();
+        assert_eq!((of(None), of(Some("192.0.2.1"))), (1450, 1450), "no network at all");
+        let uplink = |name: &str, mtu: u32, address: &str| {
+            ip_command(&format!("link add {name} mtu {mtu} type veth peer name {name}-far"));
+            ip_command(&format!("address add {address} dev {name}"));
+            ip_command(&format!("link set {name} up"));
+            ip_command(&format!("link set {name}-far up"));
+        };
+        uplink("one", 1400, "192.0.2.1/24");
+        uplink("two", 9000, "198.51.100.1/24");
+        assert_eq!((of(Some("192.0.2.1")), of(Some("198.51.100.1"))), (1350, 8950));
+        assert_eq!(of(None), 1450, "no default route yet");
+        ip_command("route add default via 192.0.2.254 metric 200");
+        assert_eq!(of(None), 1350);
+        ip_command("route add default via 198.51.100.254 metric 100");
+        assert_eq!(of(None), 8950, "the least metric");
+        ip_command("link set lo up");
+        ip_command("address add 203.0.113.1/32 dev lo");
+        assert_eq!(of(Some("203.0.113.1")), 8950, "an address that no uplink holds");
+        ip_command("link set two mtu 600");
+        assert_eq!(of(None), 576, "not below what every host takes");
+
+        // Pods have it, and the interfaces of the node follow at the next start.
+        let mut config = Node::configuration(44);
+        config.mtu = of(Some("192.0.2.1"));
+        let mut node = Node::open(config.clone());
+        let old = node.server("old");
+        let mtu_in = |pod: &PodNet| inside(pod, || mtu_of("eth0"));
+        assert_eq!((mtu_in(&old), mtu_of(&old.interface), mtu_of("t44x-gw")), (1350, 1350, 1350));
+        config.mtu = 8950;
+        node.pods = node.runtime.block_on(PodNetwork::open(config)).unwrap();
+        let new = node.server("new");
+        assert_eq!((mtu_in(&old), mtu_in(&new), mtu_of("t44x-gw")), (1350, 8950, 8950));
+        // They talk.
+        assert_eq!(call_from(&old, (new.ip, 80).into()).unwrap().0, "new");
+        assert_eq!(call_from(&new, (old.ip, 80).into()).unwrap().0, "old");
+        let socket = udp_from(&new, (old.ip, 80).into());
+        // The node says that this is too long for the other; then the kernel sends it in pieces.
+        let heard = (0..5).find_map(|_| {
+            let _ = socket.send(&[b'x'; 4000]);
+            let mut buffer = [0; 64];
+            socket
+                .recv(&mut buffer)
+                .ok()
+                .map(|n| String::from_utf8_lossy(&buffer[..n]).into_owned())
+        });
+        assert_eq!(heard.unwrap(), format!("old {}", new.ip));
     });
 }
 

@@ -47,7 +47,9 @@ pub struct RunningNode {
 /// Finds what an earlier process left running, and starts the node.
 pub async fn start(setup: Setup<'_>) -> Result<RunningNode> {
     let (paths, config) = (setup.paths, setup.config);
-    let network_config = host::network(paths, config);
+    let mut network_config = host::network(paths, config);
+    network_config.mtu =
+        timonier_network::pod_mtu(network_config.node_ip).context("find the uplink's MTU")?;
     let network = PodNetwork::open(network_config.clone()).await.context("open the pod network")?;
     let runtime = Arc::new(
         EmbeddedRuntime::open(host::runtime(paths, config))

@@ -268,6 +268,22 @@ pub fn silent(answer: Answer) -> bool {
     answer.is_err_and(|e| matches!(e.kind(), TimedOut | WouldBlock))
 }
 
+/// Runs `ip` in the thread's namespace; gives what it prints.
+pub fn ip_command(command: &str) -> String {
+    let done = std::process::Command::new("ip").args(command.split(' ')).output();
+    let output = done.expect("the test needs the program `ip`");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {command}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The MTU of an interface in the thread's namespace.
+pub fn mtu_of(interface: &str) -> u32 {
+    let text = ip_command(&format!("-o link show {interface}"));
+    let after = text.split_once(" mtu ").expect("an MTU").1;
+    after.split(' ').next().unwrap().parse().unwrap()
+}
+
 /// Brings the loopback interface up, as every host has it.
 fn lo_up() {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
