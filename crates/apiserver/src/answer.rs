@@ -44,8 +44,7 @@ pub fn object(call: &Call<'_>, wish: Wish<'_>, code: u16, object: &Object) -> Re
 
 /// A list.
 pub fn list(call: &Call<'_>, wish: Wish<'_>, page: &Page) -> Response<Body> {
-    let objects = page.items.iter().map(|item| Object::Stored(item.clone()));
-    list_of(call, wish, list_metadata(page), objects.collect())
+    list_of(call, wish, list_metadata(page), &page.items)
 }
 
 /// A list of objects with the list's metadata.
@@ -53,7 +52,7 @@ pub fn list_of(
     call: &Call<'_>,
     wish: Wish<'_>,
     metadata: Value,
-    objects: Vec<Object>,
+    objects: &[Object],
 ) -> Response<Body> {
     let pieces = match wish.form.shape {
         Shape::Table => {

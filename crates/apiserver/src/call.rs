@@ -103,20 +103,64 @@ impl<'a> Call<'a> {
         self.row.storage == self.row.gvr && !self.row.is_custom()
     }
 
-    /// The item's object in the request's version, to be changed.
-    pub fn read(&self, item: &Item) -> Value {
-        versions::from_storage(self, objects::decode(item))
+    /// The item's object in the request's version, to be changed. Fails where a webhook has to
+    /// convert it and does not.
+    pub async fn read(&self, item: &Item) -> Result<Value, ApiError> {
+        if self.row.conversion.is_none() {
+            return Ok(self.read_as_is(item));
+        }
+        let objects = vec![objects::decode(item)];
+        let read = versions::from_storage(self.server, &self.row, objects).await?;
+        Ok(read.into_iter().next().unwrap_or_default())
     }
 
-    /// The item's object in the request's version, shared where that is the stored one.
-    pub fn read_shared(&self, item: &Item) -> Arc<Value> {
-        if self.stored_as_is() { self.server.objects.of(item) } else { Arc::new(self.read(item)) }
+    /// The item's object, where no webhook converts it.
+    fn read_as_is(&self, item: &Item) -> Value {
+        let object = objects::decode(item);
+        match self.stored_as_is() {
+            true => object,
+            false => versions::from_storage_as_is(&self.row, object),
+        }
+    }
+
+    /// The item as an answer. Fails as [`Call::read`].
+    pub async fn object(&self, item: Arc<Item>) -> Result<Object, ApiError> {
+        Ok(match self.row.conversion {
+            None => Object(Form::Stored(item)),
+            Some(_) => Object::made(self.read(&item).await?),
+        })
+    }
+
+    /// The items as answers; a webhook is asked once for all.
+    pub async fn objects(&self, items: &[Arc<Item>]) -> Result<Vec<Object>, ApiError> {
+        if self.row.conversion.is_none() {
+            return Ok(items.iter().map(|item| Object(Form::Stored(item.clone()))).collect());
+        }
+        let objects = items.iter().map(|item| objects::decode(item)).collect();
+        let read = versions::from_storage(self.server, &self.row, objects).await?;
+        Ok(read.into_iter().map(Object::made).collect())
+    }
+
+    /// The item as an answer, where `value` is what it holds.
+    pub fn known(&self, item: Arc<Item>, value: &Value) -> Object {
+        match self.row.conversion {
+            None => Object(Form::Stored(item)),
+            Some(_) => {
+                let mut value = value.clone();
+                value.set("metadata.resourceVersion", item.mod_revision.to_string());
+                Object::made(value)
+            }
+        }
     }
 }
 
 /// An object as an answer: stored bytes as they are, or a value that was made for the answer.
 #[derive(Clone)]
-pub enum Object {
+pub struct Object(Form);
+
+#[derive(Clone)]
+enum Form {
+    /// No webhook is needed to read it.
     Stored(Arc<Item>),
     Made(Arc<Value>),
 }
@@ -124,37 +168,32 @@ pub enum Object {
 impl Object {
     /// A value made for this answer.
     pub fn made(value: Value) -> Self {
-        Object::Made(Arc::new(value))
+        Object(Form::Made(Arc::new(value)))
     }
 
     /// The object in the request's version.
     pub fn value(&self, call: &Call<'_>) -> Arc<Value> {
-        match self {
-            Object::Stored(item) => call.read_shared(item),
-            Object::Made(value) => value.clone(),
+        match &self.0 {
+            Form::Stored(item) if call.stored_as_is() => call.server.objects.of(item),
+            Form::Stored(item) => Arc::new(call.read_as_is(item)),
+            Form::Made(value) => value.clone(),
         }
     }
 
     /// The object's JSON.
     pub fn bytes(&self, call: &Call<'_>) -> Bytes {
-        match self {
-            Object::Stored(item) if call.stored_as_is() => item.value.clone(),
-            Object::Stored(item) => json::encode(&call.read(item)).into(),
-            Object::Made(value) => json::encode(value).into(),
+        match &self.0 {
+            Form::Stored(item) if call.stored_as_is() => item.value.clone(),
+            Form::Stored(item) => json::encode(&call.read_as_is(item)).into(),
+            Form::Made(value) => json::encode(value).into(),
         }
     }
 
     /// The item's object for looking at once.
     pub fn peek(&self, call: &Call<'_>) -> Cow<'_, Value> {
-        match self {
-            Object::Stored(item) => Cow::Owned(call.read(item)),
-            Object::Made(value) => Cow::Borrowed(value),
+        match &self.0 {
+            Form::Stored(item) => Cow::Owned(call.read_as_is(item)),
+            Form::Made(value) => Cow::Borrowed(value),
         }
-    }
-}
-
-impl From<Arc<Item>> for Object {
-    fn from(item: Arc<Item>) -> Self {
-        Object::Stored(item)
     }
 }

@@ -131,7 +131,7 @@ impl Client for InProcess {
         let call = self.call(&info)?;
         let page = list::list(&call, &list_query(options)).await?;
         Ok(List {
-            items: page.items.iter().map(|item| call.read_shared(item)).collect(),
+            items: page.items.iter().map(|object| object.value(&call)).collect(),
             revision: page.revision,
             continue_token: Some(page.continue_token).filter(|t| !t.is_empty()),
         })

@@ -20,7 +20,7 @@ use timonier_schema::crd::{self, names};
 use timonier_store::{EventKind, Item};
 
 use crate::server::ApiServer;
-use crate::{objects, storage};
+use crate::{objects, storage, versions};
 
 /// Objects that finalizers hold are looked for again after this long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -219,9 +219,10 @@ fn client(server: &Arc<ApiServer>) -> Arc<dyn Client> {
 async fn delete_objects(server: &Arc<ApiServer>, definition: &Value) -> Result<bool, ApiError> {
     let of = resource_of(definition);
     let catalogue = server.catalogue();
-    let Some(row) = catalogue.rows().find(|r| r.is_custom() && r.gvr.group_resource() == of) else {
-        return Ok(true);
-    };
+    let mut rows = catalogue.rows().filter(|r| r.is_custom() && r.gvr.group_resource() == of);
+    let Some(row) = rows.next() else { return Ok(true) };
+    // In the stored version, no webhook need be asked.
+    let row = versions::storage_row(&catalogue, row).unwrap_or(row);
     let resource: GroupVersionResource = row.gvr.clone();
     let client = client(server);
     let list = storage::prefix(row, "");

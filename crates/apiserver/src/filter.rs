@@ -1,13 +1,10 @@
 //! Whether an object is in what a list or watch selects.
 
-use std::sync::Arc;
-
 use smol_str::SmolStr;
 use timonier_meta::{ApiError, Requirement, Selector};
 use timonier_object::Value;
-use timonier_store::Item;
 
-use crate::call::Call;
+use crate::call::{Call, Object};
 use crate::query::ListQuery;
 use crate::storage;
 
@@ -55,9 +52,9 @@ impl Filter {
             .matches(|k| values.iter().find(|(name, _)| *name == k).and_then(|(_, v)| v.as_deref()))
     }
 
-    /// Whether a stored object matches. Decodes it only where the selectors need that.
-    pub fn matches(&self, call: &Call<'_>, item: &Arc<Item>) -> bool {
-        self.is_everything() || self.matches_value(call, &call.read_shared(item))
+    /// Whether an object matches. Decodes it only where the selectors need that.
+    pub fn matches(&self, call: &Call<'_>, object: &Object) -> bool {
+        self.is_everything() || self.matches_value(call, &object.value(call))
     }
 
     /// The one key that can match, where the selector names the object.

@@ -198,7 +198,7 @@ impl Change<'_> {
                 let done = deletecollection::delete_collection(call, &select, &options).await?;
                 let metadata: Value =
                     [("resourceVersion", done.revision.to_string())].into_iter().collect();
-                Ok(answer::list_of(call, wish, metadata, done.objects))
+                Ok(answer::list_of(call, wish, metadata, &done.objects))
             }
         }
     }

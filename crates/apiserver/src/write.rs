@@ -41,7 +41,7 @@ pub async fn modify(
     for _ in 0..ATTEMPTS {
         let snapshot = call.server.store.snapshot();
         let item = snapshot.get(&key).ok_or_else(|| call.not_found(write.name))?.clone();
-        let old = call.read(&item);
+        let old = call.read(&item).await?;
         let mut new = change(&old)?;
         check_preconditions(call, write.name, &new, &old)?;
         let sent = strategy::prepare_update(call, write.part, &mut new, &old);
@@ -113,15 +113,15 @@ async fn checked_and_stored(
         return Ok(Some(Object::made(new)));
     }
     if is_gone_after(&new) && old.is_deleting() {
-        return remove(call, write.name, item).await;
+        return remove(call, write.name, item, old).await;
     }
     if new == *old {
-        return Ok(Some(item.clone().into()));
+        return Ok(Some(call.known(item.clone(), old)));
     }
-    let bytes = storage::encode(&versions::to_storage(call, new));
+    let bytes = storage::encode(&versions::to_storage(call, new).await?);
     let error = match put(call, item.key.clone(), bytes, Expect::Revision(item.mod_revision)).await
     {
-        Ok(item) => return Ok(Some(item.into())),
+        Ok(item) => return call.object(item).await.map(Some),
         Err(Error::Conflict { .. }) => Ok(None),
         Err(e) => Err(error(call, write.name, e)),
     };
@@ -139,17 +139,18 @@ pub fn is_gone_after(object: &Value) -> bool {
             && !object.at("spec.finalizers").is_empty())
 }
 
-/// Removes the state `item` of an object. `None` where somebody else wrote in between.
+/// Removes the state `item` of an object, which was `old`. `None` where somebody else wrote in between.
 pub async fn remove(
     call: &Call<'_>,
     name: &str,
     item: &Arc<Item>,
+    old: &Value,
 ) -> Result<Option<Object>, ApiError> {
     let expect = Expect::Revision(item.mod_revision);
     match call.server.store.delete(item.key.clone(), expect).await {
         Ok(last) => {
-            network::released(call, &call.read(item)).await;
-            Ok(Some(last.into()))
+            network::released(call, old).await;
+            Ok(Some(call.known(last, old)))
         }
         Err(Error::Conflict { current: None }) => Err(call.not_found(name)),
         Err(Error::Conflict { .. }) => Ok(None),

@@ -1,5 +1,6 @@
 //! CustomResourceDefinitions as rows: structural schemas from `openAPIV3Schema`.
 
+pub mod conversion;
 pub mod declare;
 mod formats;
 pub mod names;
@@ -19,6 +20,7 @@ use timonier_object::{Value, json};
 use crate::builtin;
 use crate::node::{Arena, Definition, Node, Property, Text, Type, flag};
 use crate::row::{InitialStatus, NameRule, ResourceRow, Selectable, Strategy, Subresource, Verbs};
+use conversion::Conversion;
 
 /// Deeper schemas are refused.
 const MAX_DEPTH: usize = 64;
@@ -55,13 +57,14 @@ pub fn rows(definition: &Value) -> Result<Vec<ResourceRow>, String> {
     let names = if accepted.at("plural").is_empty() { spec.at("names") } else { accepted };
     let versions = spec.at("versions").items();
     let storage = versions.iter().find(|v| v.at("storage").bool()).map(|v| v.at("name").smol());
+    let conversion = Conversion::of(definition).map(Arc::new);
     let mut rows = Vec::new();
     for version in versions.iter().filter(|v| v.at("served").bool()) {
         let name = version.at("name").smol();
         let ends = definition.is_deleting();
         let row = row(spec, names, version, storage.as_ref().unwrap_or(&name), ends)
             .map_err(|e| format!("version {name:?}: {e}"))?;
-        rows.push(row);
+        rows.push(ResourceRow { conversion: conversion.clone(), ..row });
     }
     Ok(rows)
 }
@@ -112,6 +115,7 @@ fn row(
         },
         storage: GroupVersionResource { group, version: storage.clone(), resource: plural },
         stored: true,
+        conversion: None,
         fingerprint: fingerprint(&[spec, names, version]),
         arena: Some(Arc::new(arena)),
         version: Some(Arc::new(version.clone())),

@@ -11,6 +11,7 @@ use timonier_object::Value;
 
 use crate::builtin;
 use crate::columns::{self, Column};
+use crate::crd::conversion::Conversion;
 use crate::crd::validations::Rules;
 use crate::node::{Arena, Type};
 use crate::schema::Schema;
@@ -144,6 +145,9 @@ pub struct ResourceRow {
     pub(crate) fingerprint: u64,
     /// The version's entry in the CustomResourceDefinition; `None` for built-in rows.
     pub(crate) version: Option<Arc<Value>>,
+    /// The webhook that turns custom resources into other versions; `None` where only their
+    /// `apiVersion` changes, and for built-in rows.
+    pub conversion: Option<Arc<Conversion>>,
     /// The validation rules of a custom resource's schema, where it has some.
     pub(crate) validations: Option<Arc<Rules>>,
     pub(crate) arena: Option<Arc<Arena>>,

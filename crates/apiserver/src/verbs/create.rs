@@ -89,9 +89,9 @@ async fn checked_and_stored(
             None => Ok(Object::made(object)),
         };
     }
-    let bytes = crate::storage::encode(&versions::to_storage(call, object));
+    let bytes = crate::storage::encode(&versions::to_storage(call, object).await?);
     let error = match write::put(call, key, bytes, Expect::Absent).await {
-        Ok(item) => return Ok(item.into()),
+        Ok(item) => return call.object(item).await,
         Err(Error::Conflict { .. }) => exists(call, &name),
         Err(error) => write::error(call, &name, error),
     };

@@ -84,7 +84,7 @@ pub async fn delete(
     for _ in 0..ATTEMPTS {
         let snapshot = call.server.store.snapshot();
         let item = snapshot.get(&key).ok_or_else(|| call.not_found(name))?.clone();
-        let old = call.read(&item);
+        let old = call.read(&item).await?;
         check_preconditions(call, name, &old, &options.preconditions)?;
         let request = Request {
             call,
@@ -95,24 +95,26 @@ pub async fn delete(
         };
         admission::validate(&request, None).await?;
         let (new, gone) = match plan(call, &old, options) {
-            Plan::Nothing => return Ok(Deleted::Pending(item.into())),
+            Plan::Nothing => return Ok(Deleted::Pending(call.known(item, &old))),
             Plan::Remove => (None, true),
-            Plan::Keep(new) if new == old => return Ok(Deleted::Pending(item.into())),
+            Plan::Keep(new) if new == old => {
+                return Ok(Deleted::Pending(call.known(item, &old)));
+            }
             Plan::Keep(new) => (Some(new), false),
         };
         if options.dry_run {
-            let object = new.map_or_else(|| item.clone().into(), Object::made);
+            let object = new.map_or_else(|| call.known(item, &old), Object::made);
             return Ok(if gone { Deleted::Gone(object) } else { Deleted::Pending(object) });
         }
         let Some(new) = new else {
-            match write::remove(call, name, &item).await? {
+            match write::remove(call, name, &item, &old).await? {
                 Some(object) => return Ok(Deleted::Gone(object)),
                 None => continue,
             }
         };
-        let bytes = storage::encode(&versions::to_storage(call, new));
+        let bytes = storage::encode(&versions::to_storage(call, new).await?);
         match write::put(call, key.clone(), bytes, Expect::Revision(item.mod_revision)).await {
-            Ok(item) => return Ok(Deleted::Pending(item.into())),
+            Ok(item) => return Ok(Deleted::Pending(call.object(item).await?)),
             Err(Error::Conflict { current: None }) => return Err(call.not_found(name)),
             Err(Error::Conflict { .. }) => {}
             Err(error) => return Err(write::error(call, name, error)),

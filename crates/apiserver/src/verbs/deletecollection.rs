@@ -22,7 +22,7 @@ pub async fn delete_collection(
     let page = list::list(call, query).await?;
     let mut objects = Vec::with_capacity(page.items.len());
     for item in &page.items {
-        let object = call.read_shared(item);
+        let object = item.peek(call);
         // Over all namespaces the URL names none; the key does.
         let info = crate::request::RequestInfo {
             namespace: object.namespace().into(),

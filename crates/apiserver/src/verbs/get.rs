@@ -13,5 +13,5 @@ pub async fn get(call: &Call<'_>, resource_version: Option<u64>) -> Result<Objec
     }
     let snapshot = call.server.store.snapshot();
     let item = snapshot.get(&call.key(name)).ok_or_else(|| call.not_found(name))?;
-    Ok(item.clone().into())
+    call.object(item.clone()).await
 }

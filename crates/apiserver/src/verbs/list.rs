@@ -8,15 +8,15 @@ use timonier_meta::ApiError;
 use timonier_object::{Value, json, value};
 use timonier_store::{Item, Snapshot};
 
-use crate::call::Call;
+use crate::call::{Call, Object};
 use crate::filter::Filter;
 use crate::query::{ListQuery, Match};
-use crate::storage;
 use crate::verbs::fresh;
+use crate::{storage, versions};
 
 /// A page of a list.
 pub struct Page {
-    pub items: Vec<Arc<Item>>,
+    pub items: Vec<Object>,
     pub revision: u64,
     /// Empty where this is the last page.
     pub continue_token: String,
@@ -40,47 +40,52 @@ pub async fn list(call: &Call<'_>, query: &ListQuery) -> Result<Page, ApiError> 
         (snapshot, Some(format!("{prefix}{}", token.after)))
     };
     if let Some(key) = filter.only_key(call) {
-        let items: Vec<Arc<Item>> =
-            snapshot.get(&key).filter(|i| filter.matches(call, i)).cloned().into_iter().collect();
+        let found: Vec<Arc<Item>> = snapshot.get(&key).cloned().into_iter().collect();
+        let mut items = call.objects(&found).await?;
+        items.retain(|object| filter.matches(call, object));
         let revision = snapshot.revision;
         return Ok(Page { items, revision, continue_token: String::new(), remaining: None });
     }
-    Ok(page(call, query, &filter, &snapshot, &prefix, after.as_deref()))
+    page(call, query, &filter, &snapshot, &prefix, after.as_deref()).await
 }
 
-fn page(
+async fn page(
     call: &Call<'_>,
     query: &ListQuery,
     filter: &Filter,
     snapshot: &Snapshot,
     prefix: &str,
     after: Option<&str>,
-) -> Page {
+) -> Result<Page, ApiError> {
     // With `resourceVersion=0` upstream answers from its cache, which has no pages.
     let whole = query.limit == 0 || query.revision == Some(0);
     let limit = if whole { usize::MAX } else { query.limit };
-    let mut range = snapshot.range(prefix, after);
-    let mut items: Vec<Arc<Item>> = Vec::new();
-    let mut next = None;
-    for item in range.by_ref() {
-        if !filter.matches(call, item) {
-            continue;
+    let candidates: Vec<Arc<Item>> = snapshot.range(prefix, after).cloned().collect();
+    let mut items: Vec<Object> = Vec::new();
+    let (mut seen, mut last, mut more) = (0, 0, false);
+    'portions: for portion in versions::portions(&candidates) {
+        for object in call.objects(portion).await? {
+            if filter.matches(call, &object) {
+                if items.len() == limit {
+                    more = true;
+                    break 'portions;
+                }
+                items.push(object);
+                last = seen;
+            }
+            seen += 1;
         }
-        if items.len() == limit {
-            next = items.last().map(|last| last.key[prefix.len()..].to_string());
-            break;
-        }
-        items.push(item.clone());
     }
     let revision = snapshot.revision;
-    let (continue_token, remaining) = match next {
-        Some(after) => {
-            let remaining = filter.is_everything().then(|| range.count() + 1);
+    let (continue_token, remaining) = match more {
+        true => {
+            let after = candidates[last].key[prefix.len()..].to_string();
+            let remaining = filter.is_everything().then(|| candidates.len() - items.len());
             (Token { revision: Some(revision), after }.encode(), remaining)
         }
-        None => (String::new(), None),
+        false => (String::new(), None),
     };
-    Page { items, revision, continue_token, remaining }
+    Ok(Page { items, revision, continue_token, remaining })
 }
 
 /// The state that the options ask for.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::Stream;
 use timonier_meta::ApiError;
-use timonier_object::Value;
 use timonier_policy::User;
 use timonier_store::{Event, EventKind, Item, WatchEnd, Watcher};
 
@@ -173,8 +172,12 @@ impl Running {
         let info = self.watch.info.clone();
         let call = Call::find(&server, &user, &info)?;
         while let Some(item) = self.watch.initial.pop_front() {
-            if self.watch.filter.matches(&call, &item) {
-                return Some(Ok(Change::Added(item.into())));
+            let object = match call.object(item).await {
+                Ok(object) => object,
+                Err(error) => return Some(Err(error)),
+            };
+            if self.watch.filter.matches(&call, &object) {
+                return Some(Ok(Change::Added(object)));
             }
         }
         if let Some(revision) = self.watch.end_of_initial.take() {
@@ -202,11 +205,11 @@ impl Running {
                 }
             };
             match event {
-                Ok(event) => {
-                    if let Some(change) = change(&call, &self.watch.filter, &event) {
-                        return Some(Ok(change));
-                    }
-                }
+                Ok(event) => match change(&call, &self.watch.filter, &event).await {
+                    Ok(None) => {}
+                    Ok(Some(change)) => return Some(Ok(change)),
+                    Err(error) => return Some(Err(error)),
+                },
                 Err(WatchEnd::Closed) => return None,
                 Err(WatchEnd::Slow | WatchEnd::Reset) => {
                     return Some(Err(ApiError::expired("the watch fell behind; list again")));
@@ -218,19 +221,44 @@ impl Running {
 
 /// What an event is to a watcher with this filter: an object that comes into the selection is
 /// added, one that leaves it is deleted.
-fn change(call: &Call<'_>, filter: &Filter, event: &Event) -> Option<Change> {
-    let before = event.previous.as_ref().filter(|p| filter.matches(call, p));
-    match event.kind {
-        EventKind::Delete => before.map(|_| Change::Deleted(event.item.clone().into())),
-        EventKind::Put => match (before, filter.matches(call, &event.item)) {
-            (None, true) => Some(Change::Added(event.item.clone().into())),
-            (Some(_), true) => Some(Change::Modified(event.item.clone().into())),
-            (Some(last), false) => {
-                let mut object: Value = call.read(last);
-                object.set("metadata.resourceVersion", event.revision.to_string());
-                Some(Change::Deleted(Object::made(object)))
-            }
-            (None, false) => None,
-        },
+async fn change(
+    call: &Call<'_>,
+    filter: &Filter,
+    event: &Event,
+) -> Result<Option<Change>, ApiError> {
+    let before = match &event.previous {
+        Some(_) if filter.is_everything() => Before::Selected,
+        Some(previous) => {
+            let object = call.object(previous.clone()).await?;
+            if filter.matches(call, &object) { Before::Read(object) } else { Before::Apart }
+        }
+        None => Before::Apart,
+    };
+    let now = call.object(event.item.clone());
+    if event.kind == EventKind::Delete {
+        return Ok(match before {
+            Before::Apart => None,
+            Before::Selected | Before::Read(_) => Some(Change::Deleted(now.await?)),
+        });
     }
+    let now = now.await?;
+    Ok(match (before, filter.matches(call, &now)) {
+        (Before::Apart, true) => Some(Change::Added(now)),
+        (Before::Selected | Before::Read(_), true) => Some(Change::Modified(now)),
+        (Before::Read(last), false) => {
+            let mut object = last.peek(call).into_owned();
+            object.set("metadata.resourceVersion", event.revision.to_string());
+            Some(Change::Deleted(Object::made(object)))
+        }
+        (Before::Apart | Before::Selected, false) => None,
+    })
+}
+
+/// What an object was to the watcher before an event.
+enum Before {
+    /// Not there, or not selected.
+    Apart,
+    /// Selected, as everything is.
+    Selected,
+    Read(Object),
 }

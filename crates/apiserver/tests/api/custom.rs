@@ -34,7 +34,7 @@ fn tab(name: &str, spec: Value) -> Value {
 }
 
 /// Waits until the definition has a condition.
-async fn until(api: &mut Api, name: &str, condition: &str) -> Value {
+pub async fn until(api: &mut Api, name: &str, condition: &str) -> Value {
     let path = format!("{DEFINITIONS}?watch=1&fieldSelector=metadata.name%3D{name}");
     let mut watch = api.watch(&path).await;
     loop {

@@ -1,12 +1,14 @@
 //! API transcripts: HTTP in, HTTP out, one file per behaviour.
 
 mod common;
+mod hooked;
 
 mod apply;
 mod authentication;
 mod authorization;
 mod bodies;
 mod client;
+mod conversion;
 mod custom;
 mod delete;
 mod discovery;

@@ -343,6 +343,7 @@ impl Resource {
             storage: GroupVersionResource::new_static(self.storage.0, self.storage.1, self.plural),
             stored: self.stored,
             fingerprint: 0,
+            conversion: None,
             version: None,
             validations: None,
             arena: None,

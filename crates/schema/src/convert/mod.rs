@@ -1,6 +1,6 @@
 //! Between the version of a request and the version that is stored, for the two built-in kinds
 //! that are served in more than one: Event and HorizontalPodAutoscaler. Custom resources change
-//! their `apiVersion` only.
+//! their `apiVersion` only; what a webhook does to them, see [`crate::crd::conversion`].
 
 mod autoscaler;
 mod event;

@@ -8,7 +8,8 @@ use timonier_meta::names;
 use timonier_object::Value;
 
 use super::at::{At, Errors, immutable};
-use super::structural;
+use super::webhooks::review_versions;
+use super::{client_config, structural};
 
 /// Checks a definition.
 pub fn definition(e: &mut Errors, new: &Value, old: Option<&Value>) {
@@ -228,15 +229,35 @@ fn conversion(e: &mut Errors, at: &At<'_>) {
     let strategy = at.get("strategy");
     match strategy.str() {
         "" | "None" => {
-            if at.get("webhook").is_set() {
-                at.get("webhook")
-                    .forbidden(e, "should not be set when strategy is not set to Webhook");
+            for (field, told) in [
+                ("webhook.clientConfig", "webhookClientConfig"),
+                ("webhook.conversionReviewVersions", "conversionReviewVersions"),
+            ] {
+                if !at.get(field).is_empty() {
+                    let at = at.get(field).named(at.path.child(told));
+                    at.forbidden(e, "should not be set when strategy is not set to Webhook");
+                }
             }
         }
-        "Webhook" => {
-            strategy.forbidden(e, "this server cannot ask webhooks to convert custom resources")
-        }
+        "Webhook" => webhook(e, at),
         _ => strategy.unsupported(e, &["None", "Webhook"]),
+    }
+}
+
+/// The paths are those of upstream's internal type.
+fn webhook(e: &mut Errors, at: &At<'_>) {
+    let config = at.get("webhook.clientConfig").named(at.path.child("webhookClientConfig"));
+    if config.is_set() {
+        client_config::check(e, &config);
+    } else {
+        config.required(e, "required when strategy is set to Webhook");
+    }
+    let versions = at.get("webhook.conversionReviewVersions");
+    let versions = versions.named(at.path.child("conversionReviewVersions"));
+    if versions.is_empty() {
+        versions.required(e, "");
+    } else {
+        review_versions(e, &versions);
     }
 }
 
@@ -333,9 +354,27 @@ mod tests {
                 "status.storedVersions[1]: Invalid value: \"v0\": missing from spec.versions; v0 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v0 and removes v0 from status.storedVersions",
             ),
             (
-                "spec.conversion.strategy",
-                value!("Webhook"),
-                "spec.conversion.strategy: Forbidden: this server cannot ask webhooks to convert custom resources",
+                "spec.conversion",
+                value!({ "strategy": "Webhook", "webhook": { "conversionReviewVersions": ["v1"] } }),
+                "spec.conversion.webhookClientConfig: Required value: required when strategy is set to Webhook",
+            ),
+            (
+                "spec.conversion",
+                value!({ "strategy": "Webhook", "webhook": { "clientConfig": {},
+                    "conversionReviewVersions": ["v1"] } }),
+                "spec.conversion.webhookClientConfig: Required value: exactly one of url or service is required",
+            ),
+            (
+                "spec.conversion",
+                value!({ "strategy": "Webhook",
+                    "webhook": { "clientConfig": { "url": "https://a" } } }),
+                "spec.conversion.conversionReviewVersions: Required value",
+            ),
+            (
+                "spec.conversion",
+                value!({ "strategy": "Webhook", "webhook": { "clientConfig": { "url": "https://a" },
+                    "conversionReviewVersions": ["v9"] } }),
+                "spec.conversion.conversionReviewVersions: Invalid value: [\"v9\"]: must include at least one of v1, v1beta1",
             ),
         ] {
             let mut bad = good();

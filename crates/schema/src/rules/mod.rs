@@ -14,6 +14,7 @@ mod at;
 mod autoscaling;
 mod batch;
 mod certificates;
+mod client_config;
 mod common;
 mod config;
 mod cron;

@@ -8,7 +8,7 @@ use timonier_object::Value;
 
 use super::at::{At, Errors};
 use super::common::{check, label_selector};
-use super::policies;
+use super::{client_config, policies};
 
 /// Checks a ValidatingWebhookConfiguration or a MutatingWebhookConfiguration.
 pub fn configuration(e: &mut Errors, new: &Value, mutating: bool) {
@@ -44,13 +44,14 @@ fn webhook(e: &mut Errors, hook: &At<'_>, mutating: bool) {
     if timeout.is_set() && !(1..=30).contains(&timeout.int()) {
         timeout.bad_int(e, "the timeout value must be between 1 and 30 seconds");
     }
-    policies::conditions(e, &hook.get("matchConditions"), false);
     label_selector(e, &hook.get("namespaceSelector"));
     label_selector(e, &hook.get("objectSelector"));
     let again = hook.get("reinvocationPolicy");
     if mutating && again.is_set() {
         again.one_of(e, &["IfNeeded", "Never"]);
     }
+    client_config::check(e, &hook.get("clientConfig"));
+    policies::conditions(e, &hook.get("matchConditions"), false);
 }
 
 /// A name of at least three labels.
@@ -67,7 +68,8 @@ fn qualified_name(e: &mut Errors, at: &At<'_>) {
     }
 }
 
-fn review_versions(e: &mut Errors, at: &At<'_>) {
+/// Checks that a version of questions is known here.
+pub fn review_versions(e: &mut Errors, at: &At<'_>) {
     if at.is_empty() {
         at.required(e, "must specify one of v1, v1beta1");
         return;
@@ -185,7 +187,7 @@ mod tests {
         let mut e = Errors::new();
         configuration(&mut e, &hooks, false);
         let texts: Vec<String> = e.iter().map(ToString::to_string).collect();
-        assert_eq!(texts.len(), 6, "{texts:?}");
+        assert_eq!(texts.len(), 7, "{texts:?}");
         assert_eq!(
             texts[0],
             "webhooks[0].name: Invalid value: \"a.b\": should be a domain with at least three segments separated by dots"

@@ -33,7 +33,7 @@ struct Refusal {
 }
 
 /// Asks every policy that is bound to the request. `object` is the new state, `None` in a delete.
-pub fn validate(
+pub async fn validate(
     about: &About<'_>,
     old: Option<&Value>,
     object: Option<&Value>,
@@ -60,7 +60,7 @@ pub fn validate(
     let mut refusals = Vec::new();
     for policy in configurations(call, "validatingadmissionpolicies") {
         let bound = bindings.iter().filter(|b| b.at("spec.policyName").str() == policy.name());
-        case.ask(&policy, &bound.collect::<Vec<_>>(), &mut refusals);
+        case.ask(&policy, &bound.collect::<Vec<_>>(), &mut refusals).await?;
     }
     match refusals.into_iter().next() {
         None => Ok(()),
@@ -78,15 +78,23 @@ impl Case<'_> {
     }
 
     /// Asks one policy for all its bindings.
-    fn ask(&self, policy: &Value, bindings: &[&Arc<Value>], refusals: &mut Vec<Refusal>) {
+    async fn ask(
+        &self,
+        policy: &Value,
+        bindings: &[&Arc<Value>],
+        refusals: &mut Vec<Refusal>,
+    ) -> Result<(), ApiError> {
         let name = self.object_name();
         let row = match chosen(policy.at("spec.matchConstraints"), &self.asked, name) {
             Ok(Some(row)) if !bindings.is_empty() => row,
-            Ok(_) => return,
-            Err(why) => return config_error(policy, None, &why, refusals),
+            Ok(_) => return Ok(()),
+            Err(why) => {
+                config_error(policy, None, &why, refusals);
+                return Ok(());
+            }
         };
         let compiled = self.about.call.server.policies.of(policy, 0, Policy::compile);
-        let told = Told::of(self.about, row, &self.asked, name);
+        let told = Told::of(self.about, row, &self.asked, name).await?;
         for binding in bindings {
             let resources = binding.at("spec.matchResources");
             if !resources.is_null() {
@@ -99,7 +107,7 @@ impl Case<'_> {
                     }
                 }
             }
-            match params::find(self.about.call, policy, binding) {
+            match params::find(self.about.call, policy, binding).await {
                 Err(why) => config_error(policy, Some(binding), &why, refusals),
                 Ok(found) => {
                     for params in &found {
@@ -109,6 +117,7 @@ impl Case<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Does what the binding wants done about denials. There is no audit log: what belongs there

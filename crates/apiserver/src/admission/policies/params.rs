@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use timonier_meta::{GroupVersion, GroupVersionKind};
 use timonier_object::{Value, label_selector};
-use timonier_schema::{ResourceRow, convert};
+use timonier_schema::ResourceRow;
 
 use crate::call::Call;
-use crate::{objects, storage};
+use crate::{objects, storage, versions};
 
 /// The params of a binding, each for an evaluation of its own: null where the policy or the
 /// binding has none, nothing where none is there and the binding allows that.
-pub fn find(call: &Call<'_>, policy: &Value, binding: &Value) -> Result<Vec<Value>, String> {
+pub async fn find(call: &Call<'_>, policy: &Value, binding: &Value) -> Result<Vec<Value>, String> {
     let (kind, reference) = (policy.at("spec.paramKind"), binding.at("spec.paramRef"));
     if kind.is_null() {
         return Ok(vec![Value::Null]);
@@ -36,8 +36,7 @@ pub fn find(call: &Call<'_>, policy: &Value, binding: &Value) -> Result<Vec<Valu
         let why = "no params found for policy binding with `Deny` parameterNotFoundAction";
         return Err(why.into());
     }
-    found.iter_mut().for_each(|object| convert::from_storage(&row, object));
-    Ok(found)
+    versions::from_storage(call.server, &row, found).await.map_err(|error| error.message)
 }
 
 fn row(call: &Call<'_>, kind: &Value) -> Result<Arc<ResourceRow>, String> {

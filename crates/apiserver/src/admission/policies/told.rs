@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use timonier_cel::Question;
+use timonier_meta::ApiError;
 use timonier_object::Value;
 use timonier_policy::conditions::Facts;
 use timonier_policy::webhooks::Asked;
@@ -24,7 +25,13 @@ pub struct Told<'a> {
 
 impl<'a> Told<'a> {
     /// The request as one to the version `row`. `name` is empty where none is known yet.
-    pub fn of(about: &'a About<'a>, row: &Arc<ResourceRow>, asked: &Asked<'a>, name: &str) -> Self {
+    /// Fails where a webhook has to convert its objects and does not.
+    pub async fn of(
+        about: &'a About<'a>,
+        row: &Arc<ResourceRow>,
+        asked: &Asked<'a>,
+        name: &str,
+    ) -> Result<Self, ApiError> {
         let call = about.call;
         let mut question = about.review(row, "v1", "", name).question();
         let mut request = question.entry("request").take();
@@ -40,13 +47,13 @@ impl<'a> Told<'a> {
             ..Question::default()
         };
         let other = *about.kind == call.row.gvk && row.gvr != call.row.gvr;
-        let shown = |object: &'a Value| match other {
-            true => Cow::Owned(seen(call, row, object)),
-            false => Cow::Borrowed(object),
-        };
-        let (object, old) = (shown(asked.object), shown(asked.old));
+        let (mut object, mut old) = (Cow::Borrowed(asked.object), Cow::Borrowed(asked.old));
+        if other {
+            object = Cow::Owned(seen(call, row, asked.object).await?);
+            old = Cow::Owned(seen(call, row, asked.old).await?);
+        }
         let namespace = asked.namespace.unwrap_or(&Value::Null);
-        Told { request, resource, object, old, namespace, asker: Asker { call } }
+        Ok(Told { request, resource, object, old, namespace, asker: Asker { call } })
     }
 
     /// The facts, with params where there are some.

@@ -8,13 +8,14 @@ use timonier_meta::{ApiError, GroupVersionKind, GroupVersionResource};
 use timonier_object::{Value, value};
 use timonier_policy::conditions::MatchConditions;
 use timonier_policy::webhooks::{Answer, Asked, Hook, Review};
-use timonier_schema::{ResourceRow, convert};
+use timonier_schema::ResourceRow;
 
 use crate::admission::Request;
 use crate::admission::policies::Told;
 use crate::call::Call;
 use crate::outgoing::Target;
 use crate::reviews::self_subject::user_info;
+use crate::versions;
 
 /// What hooks are asked about.
 #[derive(Clone, Copy)]
@@ -135,7 +136,7 @@ impl Question<'_> {
             rows,
         };
         let Some(row) = hook.wants(&asked).map_err(ApiError::internal)? else { return Ok(None) };
-        if !self.conditions_hold(hook, &asked, row)? {
+        if !self.conditions_hold(hook, &asked, row).await? {
             return Ok(None);
         }
         if self.about.dry_run && !hook.takes_dry_run() {
@@ -144,7 +145,15 @@ impl Question<'_> {
                 "admission webhook {name:?} does not support dry run"
             )));
         }
-        match self.exchange(hook, row).await {
+        let own = *self.about.kind == self.about.call.row.gvk;
+        let shown = match own {
+            true => (
+                seen(self.about.call, row, self.object).await?,
+                seen(self.about.call, row, self.old).await?,
+            ),
+            false => (self.object.clone(), self.old.clone()),
+        };
+        match self.exchange(hook, row, shown).await {
             Ok(answer) => {
                 answer.warnings.iter().for_each(|w| self.about.call.warn(w));
                 Ok(Some((answer, row.clone())))
@@ -168,7 +177,7 @@ impl Question<'_> {
 
     /// Whether the hook's match conditions hold. What they cannot decide is refused, unless the
     /// hook says otherwise.
-    fn conditions_hold(
+    async fn conditions_hold(
         &self,
         hook: Hook<'_>,
         asked: &Asked<'_>,
@@ -180,7 +189,7 @@ impl Question<'_> {
         let call = self.about.call;
         let compile = |_: &Value| MatchConditions::compile(hook.value.at("matchConditions"), false);
         let conditions = call.server.conditions.of(hook.configuration, hook.index, compile);
-        let told = Told::of(self.about, row, asked, self.name());
+        let told = Told::of(self.about, row, asked, self.name()).await?;
         match conditions.hold(&told.facts(&Value::Null)) {
             Ok(hold) => Ok(hold),
             Err(_) if !hook.fails_closed() => Ok(false),
@@ -188,18 +197,19 @@ impl Question<'_> {
         }
     }
 
-    async fn exchange(&self, hook: Hook<'_>, row: &Arc<ResourceRow>) -> Result<Answer, String> {
+    /// Asks about the object and the old one, which are in the version of `row`.
+    async fn exchange(
+        &self,
+        hook: Hook<'_>,
+        row: &Arc<ResourceRow>,
+        shown: (Value, Value),
+    ) -> Result<Answer, String> {
         let version = hook
             .review_version()
             .ok_or("webhook does not accept known AdmissionReview versions (v1, v1beta1)")?;
         let uid = self.about.call.server.env.uid();
-        let own = *self.about.kind == self.about.call.row.gvk;
         let mut review = self.about.review(row, version, &uid, self.name());
-        let shown = |object: &Value| match own {
-            true => seen(self.about.call, row, object),
-            false => object.clone(),
-        };
-        (review.object, review.old) = (shown(self.object), shown(self.old));
+        (review.object, review.old) = shown;
         let question = review.question();
         let timeout = Duration::from_secs(hook.timeout_seconds());
         let failed = |why: String| format!("failed to call webhook: {why}");
@@ -212,20 +222,23 @@ impl Question<'_> {
 }
 
 /// The object in the version that a hook sees.
-pub fn seen(call: &Call<'_>, row: &Arc<ResourceRow>, object: &Value) -> Value {
-    let mut object = object.clone();
-    if !object.is_null() && row.gvr != call.row.gvr {
-        convert::to_storage(&call.row, &mut object);
-        convert::from_storage(row, &mut object);
-    }
-    object
+pub async fn seen(
+    call: &Call<'_>,
+    row: &Arc<ResourceRow>,
+    object: &Value,
+) -> Result<Value, ApiError> {
+    converted(versions::between(call.server, &call.row, row, object.clone()).await)
 }
 
 /// An object that a hook has patched, back in the version of the request.
-pub fn given_back(call: &Call<'_>, row: &Arc<ResourceRow>, mut object: Value) -> Value {
-    if row.gvr != call.row.gvr {
-        convert::to_storage(row, &mut object);
-        convert::from_storage(&call.row, &mut object);
-    }
-    object
+pub async fn given_back(
+    call: &Call<'_>,
+    row: &Arc<ResourceRow>,
+    object: Value,
+) -> Result<Value, ApiError> {
+    converted(versions::between(call.server, row, &call.row, object).await)
+}
+
+fn converted(result: Result<Value, ApiError>) -> Result<Value, ApiError> {
+    result.map_err(|error| ApiError::internal(error.message))
 }

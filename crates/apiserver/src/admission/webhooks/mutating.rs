@@ -58,10 +58,10 @@ async fn one(
         return Ok(false);
     }
     let own = *about.kind == about.call.row.gvk;
-    let base = if own { seen(about.call, &row, object) } else { object.clone() };
+    let base = if own { seen(about.call, &row, object).await? } else { object.clone() };
     let patched = apply(&base, &answer.patch).map_err(ApiError::internal)?;
     let new = if own {
-        read_back(about, given_back(about.call, &row, patched))?
+        read_back(about, given_back(about.call, &row, patched).await?)?
     } else {
         let (call, validation) = (about.call, FieldValidation::Ignore);
         decode::accept_as(call, about.kind, patched, Vec::new(), validation)?

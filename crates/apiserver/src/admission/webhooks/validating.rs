@@ -16,7 +16,7 @@ pub async fn validate(
     old: Option<&Value>,
     object: Option<&Value>,
 ) -> Result<(), ApiError> {
-    policies::validate(about, old, object)?;
+    policies::validate(about, old, object).await?;
     let configurations = configurations(about.call, "validatingwebhookconfigurations");
     if configurations.is_empty() {
         return Ok(());
