@@ -144,3 +144,40 @@ async fn mount_targets_stay_inside_the_root() {
         assert!(error.contains("cannot be mounted"), "{error}");
     }
 }
+
+/// While a process is prepared the shim's descriptors must be out of reach of the paths that the
+/// pod's author chose (CVE-2024-21626).
+#[tokio::test(flavor = "multi_thread")]
+async fn no_path_leads_through_a_descriptor_of_the_host() {
+    let Some(f) = Fixture::new().await else { return };
+    let outside = f.dir.path().join("outside");
+    std::fs::create_dir_all(&outside).unwrap();
+    std::fs::copy(f.dir.path().join("layer/bin/busybox"), outside.join("true")).unwrap();
+    let outside = outside.to_str().unwrap();
+    let through = |number: u32| format!("/proc/self/fd/{number}{}{outside}", "/..".repeat(12));
+    let sandbox = f.sandbox("descriptors").await;
+    let running = f.start(&sandbox, f.config(&["sleep", "1000"])).await;
+    let start = async |config: ContainerConfig| {
+        let id = f.runtime.create_container(&sandbox, config).await.unwrap();
+        let result = f.runtime.start_container(&id).await;
+        result.expect_err("it started").to_string()
+    };
+    for number in 3..32 {
+        let program = format!("{}/true", through(number));
+        start(f.config(&[&program])).await;
+        let argv = [program];
+        f.runtime.exec_sync(&running, &argv, None).await.expect_err("the command ran");
+        let mut config = f.config(&["true"]);
+        config.cwd = format!("{}/made", through(number));
+        start(config).await;
+    }
+    // Of another process in the same PID namespace, too.
+    let mut config = f.config(&["true"]);
+    config.cwd = format!("/proc/1/root{outside}/made");
+    config.pid = Some(PidMode::Target(running.clone()));
+    let error = start(config).await;
+    assert!(error.contains("chdir to cwd"), "{error}");
+    let names: Vec<_> =
+        std::fs::read_dir(outside).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["true"], "something was made outside");
+}

@@ -10,7 +10,9 @@
 //! that its end means success.
 
 pub mod capabilities;
+mod descriptors;
 pub mod devices;
+mod directory;
 pub mod mounts;
 mod process;
 mod rootfs;
@@ -77,6 +79,26 @@ pub enum Job<'a> {
         init: BorrowedFd<'a>,
         process: &'a ProcessSpec,
     },
+}
+
+impl Stdio {
+    fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let fds = match self {
+            Stdio::Pipes { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
+            Stdio::Terminal => None,
+        };
+        fds.into_iter().flatten().map(AsFd::as_fd)
+    }
+}
+
+impl Job<'_> {
+    /// What the new process itself still needs.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Job::Exec { init, .. } => Some(*init),
+            Job::Container { .. } => None,
+        }
+    }
 }
 
 /// What the child says. The end of the stream without [`Report::Failed`] is success.
@@ -205,6 +227,11 @@ fn become_process(
     filter: Option<&[u8]>,
     sync: &OwnedFd,
 ) -> Outcome<std::convert::Infallible> {
+    // What the shim holds of the host (its cgroup, sockets, logs of others) must be gone before
+    // the first path that a user chose is looked at: `/proc/self/fd/8/../..` would lead out.
+    let kept =
+        [Some(sync.as_fd()), job.descriptor()].into_iter().flatten().chain(stdio.descriptors());
+    descriptors::close_all_but(kept).explain(|| "close descriptors".into())?;
     rustix::process::setsid().explain(|| "setsid".into())?;
     // Nobody in a shared PID namespace may look into this process before it is the container's.
     // SAFETY: plain system calls.
@@ -237,6 +264,7 @@ fn become_process(
             send(sync, &Report::Terminal, Some(master.as_fd()));
         }
     }
+    descriptors::close_all_but([sync.as_fd()]).explain(|| "close descriptors".into())?;
     if let Job::Container { plan, .. } = job {
         rootfs::seal(plan)?;
     }

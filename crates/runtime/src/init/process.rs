@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::user::{Identity, resolve};
-use super::{Explain, Outcome, capabilities, check, plain};
+use super::{Explain, Outcome, capabilities, check, directory, plain};
 use crate::seccomp;
 use crate::spec::{ContainerConfig, Rlimit, Security};
 
@@ -47,7 +47,8 @@ pub fn execute(spec: &ProcessSpec, filter: Option<&[u8]>) -> Outcome<Infallible>
     for limit in &spec.rlimits {
         set_rlimit(limit)?;
     }
-    change_directory(&spec.cwd)?;
+    // While still privileged, as runc does.
+    directory::enter(&spec.cwd)?;
     give_streams_to(&identity);
     let environment = environment(spec, &identity);
     if let (Some(filter), false) = (filter, spec.security.no_new_privs) {
@@ -73,8 +74,8 @@ pub fn execute(spec: &ProcessSpec, filter: Option<&[u8]>) -> Outcome<Infallible>
         list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, environment) = (pointers(&argv), pointers(&environment));
-    // SAFETY: both lists end in NULL and point to strings that live here. The descriptors behind
-    // 2 are only marked, so that a failure can still be reported.
+    // SAFETY: both lists end in NULL and point to strings that live here. Of the descriptors behind
+    // 2 only the one for reports is left; it is marked, so that a failure can still be reported.
     unsafe {
         libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
         libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr());
@@ -107,24 +108,6 @@ fn set_rlimit(limit: &Rlimit) -> Outcome<()> {
     let value = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
     // SAFETY: the kernel reads the structure during the call.
     check(unsafe { libc::setrlimit(*resource, &value) }).explain(|| format!("set {}", limit.name))
-}
-
-/// Goes there while still privileged, as runc does; creates it if missing.
-fn change_directory(cwd: &str) -> Outcome<()> {
-    let cwd = if cwd.is_empty() { "/" } else { cwd };
-    if !cwd.starts_with('/') {
-        return Err(format!("the working directory {cwd:?} is not an absolute path"));
-    }
-    if !Path::new(cwd).is_dir() {
-        fs::create_dir_all(cwd).explain(|| format!("mkdir {cwd}"))?;
-    }
-    std::env::set_current_dir(cwd).explain(|| format!("chdir to cwd ({cwd:?})"))?;
-    // A directory outside of the root (a leaked descriptor) has no path.
-    let here = std::env::current_dir().explain(|| "getcwd".into())?;
-    if !here.starts_with("/") {
-        return Err("the working directory is outside of the container's root".into());
-    }
-    Ok(())
 }
 
 /// Lets a user other than root open `/dev/stdout` anew.

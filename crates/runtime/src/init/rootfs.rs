@@ -3,7 +3,6 @@
 //! Everything happens in the new process's own mount namespace, so that the host never sees it and
 //! nothing has to be cleaned up.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use rustix::mount::{
 };
 
 use super::mounts::{self, NODEV, NOEXEC, NONE, NOSUID, RDONLY};
-use super::{Explain, Outcome, Plan, check, devices};
+use super::{Explain, Outcome, Plan, check, devices, directory};
 use crate::cgroup::Cgroups;
 use crate::spec::{Mount, MountSource, Propagation, Rootfs};
 
@@ -81,10 +80,8 @@ pub fn enter(plan: &Plan, cgroups: &Cgroups) -> Outcome<()> {
 
 /// What must wait until everything that writes into the root is done.
 pub fn seal(plan: &Plan) -> Outcome<()> {
-    let cwd = &plan.config.cwd;
-    if !cwd.is_empty() && cwd.starts_with('/') && !Path::new(cwd).exists() {
-        fs::create_dir_all(cwd).explain(|| format!("mkdir {cwd}"))?;
-    }
+    // Before the root may become read-only.
+    directory::open(&plan.config.cwd)?;
     if plan.config.security.readonly_rootfs {
         let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .explain(|| "open the root".into())?;
@@ -335,6 +332,8 @@ fn pivot(root: BorrowedFd) -> Outcome<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// Debian 12's kernel takes layers only as text; newer ones must not hide a mistake there.
