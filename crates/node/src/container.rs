@@ -205,20 +205,22 @@ fn mounts(
 fn volume_mount(parts: &Parts<'_>, i: usize, m: &VolumeMount) -> Result<rt::Mount, String> {
     let inputs = parts.inputs;
     let name = parts.container.name();
-    let source = volumes::path(inputs, &m.volume).ok_or_else(|| {
+    let volume = volumes::source(inputs, &m.volume).ok_or_else(|| {
         format!("cannot find volume {:?} to mount into container {name:?}", m.volume.as_str())
     })?;
     let source = match &m.sub_path {
-        None => source,
+        None => volume.path,
         Some(sub) => {
             let target = volumes::subpath_target(&inputs.dir, &m.volume, name, i, parts.attempt);
-            volumes::subpath::expose(&*parts.shared.mounts, &source, sub, &target).map_err(|e| {
-                tracing::debug!(error = %e, "sub-path");
-                format!(
-                    "failed to prepare subPath for volumeMount {:?} of container {name:?}",
-                    m.volume.as_str()
-                )
-            })?
+            volumes::subpath::expose(&*parts.shared.mounts, &volume.path, sub, &target).map_err(
+                |e| {
+                    tracing::debug!(error = %e, "sub-path");
+                    format!(
+                        "failed to prepare subPath for volumeMount {:?} of container {name:?}",
+                        m.volume.as_str()
+                    )
+                },
+            )?
         }
     };
     // A hostPath without a type is made as a directory, as container runtimes do.
@@ -228,7 +230,7 @@ fn volume_mount(parts: &Parts<'_>, i: usize, m: &VolumeMount) -> Result<rt::Moun
     Ok(rt::Mount {
         target: m.path.clone(),
         source: rt::MountSource::Bind(source),
-        readonly: m.read_only,
+        readonly: m.read_only || volume.read_only,
         recursive_readonly: m.recursive_read_only,
         propagation: match m.propagation {
             Propagation::None => rt::Propagation::Private,

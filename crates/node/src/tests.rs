@@ -81,6 +81,11 @@ async fn volumes_follow_their_objects() {
     bench.until("p", ready).await;
     let file = bench.file("p", "volumes/kubernetes.io~configmap/cm/a");
     assert_eq!(fs::read_to_string(&file).unwrap(), "1");
+    let mounts = bench.runtime.config("c").mounts;
+    let writable: Vec<_> =
+        mounts.iter().filter(|m| !m.readonly).map(|m| m.target.as_str()).collect();
+    let own = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/termination-log"];
+    assert_eq!(writable, own, "what the node writes is read-only");
     bench.api.put(&resources::CONFIGMAPS, map("2"));
     bench.holds("the file follows", || fs::read_to_string(&file).unwrap() == "2").await;
     let token = bench.file("p", "volumes/kubernetes.io~projected/token/token");

@@ -41,6 +41,14 @@ pub enum Volume {
     Unsupported(String),
 }
 
+impl Volume {
+    /// Whether every mount of it is read-only, whatever the mount says. What is made from API
+    /// objects is the node's to write (upstream's `mustMountRO`, since CVE-2017-1002102).
+    pub fn read_only(&self) -> bool {
+        matches!(self, Volume::Files { .. })
+    }
+}
+
 /// Reads a volume of the spec.
 pub fn read(pod: &Value, volume: &Value, node: &NodeFacts) -> Volume {
     let source = volume.entries().find(|(k, v)| *k != "name" && !v.is_null());

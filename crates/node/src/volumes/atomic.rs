@@ -21,9 +21,9 @@ const DATA_NEW: &str = "..data_tmp";
 /// Writes a version of the files to a directory, unless they are there already. Gives whether
 /// something changed. `group` owns the files and may read them.
 pub(crate) fn write(dir: &Path, files: &[File], group: Option<u32>, now: Time) -> io::Result<bool> {
-    let old = fs::read_link(dir.join(DATA)).ok();
+    let old = present(dir)?;
     if let Some(old) = &old
-        && same(&dir.join(old), files, group)?
+        && same(old, files, group)?
     {
         return Ok(false);
     }
@@ -44,12 +44,36 @@ pub(crate) fn write(dir: &Path, files: &[File], group: Option<u32>, now: Time) -
     }
     link_names(dir, files)?;
     if let Some(old) = old {
-        match fs::remove_dir_all(dir.join(old)) {
+        match fs::remove_dir_all(old) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
     }
     Ok(true)
+}
+
+/// The version that the link names. Containers mount these volumes read-only, but the link decides
+/// what is read and removed on the host: one that this writer would not have made counts as none.
+fn present(dir: &Path) -> io::Result<Option<PathBuf>> {
+    let link = match fs::read_link(dir.join(DATA)) {
+        Ok(link) => link,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // No link at all: the new one takes its place, or says why it cannot.
+        Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let name = link.to_str().unwrap_or_default();
+    let stamp = name.strip_prefix("..").unwrap_or_default();
+    if !stamp.starts_with(|c: char| c.is_ascii_digit()) || stamp.contains('/') {
+        return Ok(None);
+    }
+    let version = dir.join(name);
+    match fs::symlink_metadata(&version) {
+        Ok(meta) if meta.is_dir() => Ok(Some(version)),
+        Ok(_) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 fn new_version(dir: &Path, now: Time) -> io::Result<PathBuf> {
@@ -107,7 +131,7 @@ fn give_directories(dir: &Path, group: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a version holds exactly these files.
+/// Whether a version holds exactly these files, and nothing but directories and plain files.
 fn same(version: &Path, files: &[File], group: Option<u32>) -> io::Result<bool> {
     let mut found = BTreeSet::new();
     match list(version, version, &mut found) {
@@ -122,8 +146,9 @@ fn same(version: &Path, files: &[File], group: Option<u32>) -> io::Result<bool> 
             return Ok(false);
         }
         let path = version.join(&file.path);
-        let meta = fs::metadata(&path)?;
-        if meta.len() != file.data.len() as u64
+        let meta = fs::symlink_metadata(&path)?;
+        if !meta.is_file()
+            || meta.len() != file.data.len() as u64
             || meta.mode() & 0o777 != mode_of(file, group)
             || fs::read(&path)? != file.data
         {
@@ -195,5 +220,26 @@ mod tests {
         let names = fs::read_dir(&dir).unwrap().count();
         assert_eq!(names, 4, "two links, ..data, one version");
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_foreign_link_is_neither_read_nor_removed() {
+        let base = tempfile::tempdir().unwrap();
+        let (dir, outside) = (base.path().join("volume"), base.path().join("outside"));
+        fs::create_dir(&dir).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("a"), "theirs").unwrap();
+        fs::set_permissions(outside.join("a"), Permissions::from_mode(0o640)).unwrap();
+        let now = Time::from_unix(1_795_379_331);
+        symlink(&outside, dir.join("..0")).unwrap();
+        for link in [outside.to_str().unwrap(), "../outside", "..0", "..0/../../outside"] {
+            write(&dir, &[file("a", "1")], None, now).unwrap();
+            fs::remove_file(dir.join(DATA)).unwrap();
+            symlink(link, dir.join(DATA)).unwrap();
+            assert!(write(&dir, &[file("a", "theirs")], None, now).unwrap(), "{link}: not ours");
+            assert!(write(&dir, &[file("a", "2")], None, now).unwrap());
+            assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "2");
+            assert_eq!(fs::read_to_string(outside.join("a")).unwrap(), "theirs", "{link}");
+        }
     }
 }

@@ -105,15 +105,26 @@ pub(crate) fn release_subpaths(dir: &Path, container: &str, attempt: u32, mounts
     }
 }
 
-/// Where a volume is on the host.
-pub(crate) fn path(inputs: &Inputs, name: &str) -> Option<PathBuf> {
+/// A volume as it is mounted.
+pub(crate) struct Source {
+    /// Where it is on the host.
+    pub path: PathBuf,
+    /// Whether no container may write to it, whatever its mount says.
+    pub read_only: bool,
+}
+
+/// What a volume of this name is mounted from.
+pub(crate) fn source(inputs: &Inputs, name: &str) -> Option<Source> {
     let volume = inputs.pod.at("spec.volumes").items().iter();
     let volume = volume.into_iter().find(|v| v.at("name").str() == name)?;
-    match volumes::read(&inputs.pod, volume, &inputs.facts) {
-        Volume::HostPath { path, .. } => Some(path.into()),
-        Volume::Claim { .. } => inputs.claims.get(name)?.as_ref().ok().cloned(),
-        _ => Some(own_dir(&inputs.dir, volume)),
-    }
+    let kind = volumes::read(&inputs.pod, volume, &inputs.facts);
+    let read_only = kind.read_only();
+    let path = match kind {
+        Volume::HostPath { path, .. } => path.into(),
+        Volume::Claim { .. } => inputs.claims.get(name)?.as_ref().ok().cloned()?,
+        _ => own_dir(&inputs.dir, volume),
+    };
+    Some(Source { path, read_only })
 }
 
 fn own_dir(pod_dir: &Path, volume: &Value) -> PathBuf {
