@@ -11,9 +11,13 @@ use crate::PatchError;
 /// Most operations of one patch; upstream's `maxJSONPatchOperations`.
 pub const MAX_OPERATIONS: usize = 10_000;
 
-/// Most values that `copy` may add in one patch, so that a short patch cannot grow an object
-/// without bound (upstream bounds the bytes, 3 MiB, to the same end).
-const MAX_COPIED: usize = 1_000_000;
+/// Most bytes of JSON that `copy` may add in one patch, so that a short patch cannot grow an object
+/// without bound; upstream's `JSONPatchMaxCopyBytes`.
+pub const MAX_COPIED: usize = 3 * 1024 * 1024;
+
+/// The deepest nesting that a patch may leave behind, in levels below the object: what the decoder
+/// reads back, and what functions that call themselves for each level stand.
+pub const MAX_DEPTH: usize = 100;
 
 /// The object after every operation of the patch, in order; an error if one does not apply.
 pub fn apply_json_patch(object: &Value, patch: &Value) -> Result<Value, PatchError> {
@@ -27,14 +31,14 @@ pub fn apply_json_patch(object: &Value, patch: &Value) -> Result<Value, PatchErr
         )));
     }
     let mut result = object.clone();
-    let mut budget = MAX_COPIED;
+    let mut copied = 0;
     for operation in operations {
-        apply(&mut result, operation, &mut budget)?;
+        apply(&mut result, operation, &mut copied)?;
     }
     Ok(result)
 }
 
-fn apply(doc: &mut Value, operation: &Value, budget: &mut usize) -> Result<(), PatchError> {
+fn apply(doc: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
     let name = operation.at("op").str();
     let path = pointer(operation, "path")?;
     let fail =
@@ -47,7 +51,9 @@ fn apply(doc: &mut Value, operation: &Value, budget: &mut usize) -> Result<(), P
     match name {
         "add" => add(doc, &path, value()?).map_err(fail),
         "replace" => {
-            *find(doc, &path).map_err(fail)? = value()?;
+            let (place, value) = (find(doc, &path).map_err(fail)?, value()?);
+            check_depth(&path, &value).map_err(fail)?;
+            *place = value;
             Ok(())
         }
         "remove" => remove(doc, &path).map(drop).map_err(fail),
@@ -66,9 +72,12 @@ fn apply(doc: &mut Value, operation: &Value, budget: &mut usize) -> Result<(), P
         "copy" => {
             let from = pointer(operation, "from")?;
             let value = get(doc, &from).cloned().ok_or_else(|| fail(missing(&from)))?;
-            *budget = budget.checked_sub(count(&value)).ok_or_else(|| {
-                PatchError::TooLarge("copy operations of the patch add too many values".into())
-            })?;
+            *copied += size(&value);
+            if *copied > MAX_COPIED {
+                return Err(PatchError::DoesNotApply(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+                )));
+            }
             add(doc, &path, value).map_err(fail)
         }
         "move" => {
@@ -130,6 +139,7 @@ fn find<'a>(doc: &'a mut Value, path: &[String]) -> Result<&'a mut Value, String
 }
 
 fn add(doc: &mut Value, path: &[String], value: Value) -> Result<(), String> {
+    check_depth(path, &value)?;
     let Some((last, parent)) = path.split_last() else {
         *doc = value;
         return Ok(());
@@ -161,9 +171,27 @@ fn remove(doc: &mut Value, path: &[String]) -> Result<Value, String> {
     removed.ok_or_else(|| format!("Unable to remove nonexistent key: {}: missing value", last))
 }
 
-fn count(value: &Value) -> usize {
-    1 + value.items().iter().map(count).sum::<usize>()
-        + value.entries().map(|(_, v)| count(v)).sum::<usize>()
+/// About the bytes of the value's JSON: never less than a character for each value, and all text.
+fn size(value: &Value) -> usize {
+    2 + value.as_str().map_or(0, str::len)
+        + value.items().iter().map(size).sum::<usize>()
+        + value.entries().map(|(name, v)| name.len() + 4 + size(v)).sum::<usize>()
+}
+
+fn check_depth(path: &[String], value: &Value) -> Result<(), String> {
+    if path.len() + depth(value) > MAX_DEPTH {
+        return Err(format!("the object would be nested deeper than {MAX_DEPTH} levels"));
+    }
+    Ok(())
+}
+
+/// The levels of lists and objects in a value; 0 for plain ones.
+fn depth(value: &Value) -> usize {
+    let inner = value.items().iter().chain(value.entries().map(|(_, v)| v)).map(depth).max();
+    match value {
+        Value::Array(_) | Value::Object(_) => 1 + inner.unwrap_or(0),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]
@@ -217,7 +245,47 @@ mod tests {
         for _ in 0..200 {
             operations.push(value!({ "op": "copy", "from": "/x", "path": "/x/-" }));
         }
-        let patch = Value::from(operations);
-        assert!(matches!(apply_json_patch(&value!({}), &patch), Err(PatchError::TooLarge(_))));
+        let error = apply_json_patch(&value!({}), &Value::from(operations)).unwrap_err();
+        assert!(
+            alloc::string::ToString::to_string(&error)
+                .contains("accumulated size increase of copy"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_long_text_counts_with_its_length() {
+        let object = value!({ "env": [("x".repeat(900_000))] });
+        let mut operations = Vec::new();
+        for _ in 0..4 {
+            operations.push(value!({ "op": "copy", "from": "/env/0", "path": "/env/-" }));
+        }
+        assert!(apply_json_patch(&object, &Value::from(operations[..3].to_vec())).is_ok());
+        assert!(apply_json_patch(&object, &Value::from(operations)).is_err());
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        // Each copy doubles the depth.
+        let mut operations =
+            alloc::vec![value!({ "op": "add", "path": "/x", "value": { "a": {} } })];
+        for i in 0..16 {
+            let path = format!("/x{}", "/a".repeat(1 << i));
+            operations.push(value!({ "op": "copy", "from": "/x", "path": (path.clone()) }));
+        }
+        let error = apply_json_patch(&value!({}), &Value::from(operations)).unwrap_err();
+        assert!(format!("{error}").contains("nested deeper"), "{error}");
+        // A value that would be fine by itself, at a place that is too deep for it.
+        let mut deep = value!({});
+        for _ in 0..MAX_DEPTH - 2 {
+            deep = value!({ "a": (deep) });
+        }
+        let put = |op: &str, path: &str| {
+            let patch = value!([{ "op": (op), "path": (path), "value": (deep.clone()) }]);
+            apply_json_patch(&value!({ "x": { "y": 1 } }), &patch)
+        };
+        assert!(put("add", "/x").is_ok());
+        assert!(put("add", "/x/y").is_err());
+        assert!(put("replace", "/x/y").is_err());
     }
 }
