@@ -8,6 +8,9 @@ use crate::call::{Call, Object};
 use crate::query::ListQuery;
 use crate::storage;
 
+/// The field by which a name is selected.
+const NAME: &str = "metadata.name";
+
 /// The selectors of a list or watch, checked against the row.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -16,9 +19,19 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Checks the selectors: 400 where a field cannot be selected by.
+    /// Checks the selectors: 400 where a field cannot be selected by. A name in the path, as in
+    /// `watch/pods/NAME`, selects that object alone; 400 where the field selector means another.
     pub fn new(call: &Call<'_>, query: &ListQuery) -> Result<Self, ApiError> {
-        Self::of(call, query.labels.clone(), query.fields.clone())
+        let mut fields = query.fields.clone();
+        let name = call.info.path_name();
+        if !name.is_empty() && fields.is_everything() {
+            fields.requirements.push(Requirement::In(NAME.into(), [name.into()].into()));
+        } else if !name.is_empty() && fields.exact(NAME) != Some(name) {
+            return Err(ApiError::bad_request(
+                "fieldSelector metadata.name doesn't match requested name",
+            ));
+        }
+        Self::of(call, query.labels.clone(), fields)
     }
 
     /// As [`Filter::new`], of two selectors.
@@ -59,7 +72,7 @@ impl Filter {
 
     /// The one key that can match, where the selector names the object.
     pub fn only_key(&self, call: &Call<'_>) -> Option<SmolStr> {
-        let name = self.fields.exact("metadata.name").filter(|n| !n.is_empty())?;
+        let name = self.fields.exact(NAME).filter(|n| !n.is_empty())?;
         let namespaced = call.row.namespaced;
         if namespaced && call.namespace().is_empty() {
             return None;

@@ -122,6 +122,23 @@ async fn one_object_is_watched_by_name() {
     let mut old_form =
         api.watch(&format!("/api/v1/watch/namespaces/default/configmaps?{query}")).await;
     assert_eq!(old_form.event().await, event("ADDED", "b"));
+    // A name in the path, which is all that an authorizer may have allowed.
+    let path = "/api/v1/watch/namespaces/default/configmaps/b";
+    let mut named = api.watch(path).await;
+    assert_eq!(named.event().await, event("ADDED", "b"));
+    set(&mut api, "a", "x").await;
+    assert!(quiet(&mut named).await);
+    // A selector of another field; one of the name is the name by itself, as upstream reads it.
+    assert_eq!(
+        api.fails(
+            "GET",
+            &format!("{path}?fieldSelector=metadata.namespace%3Dx"),
+            &Value::Null,
+            400
+        )
+        .await,
+        "fieldSelector metadata.name doesn't match requested name"
+    );
 }
 
 #[tokio::test(start_paused = true)]
