@@ -1,6 +1,6 @@
 //! Acting as somebody else: `Impersonate-User` and its companions.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use smol_str::SmolStr;
 use timonier_meta::ApiError;
 use timonier_policy::{
@@ -41,20 +41,22 @@ pub fn apply(
 
 /// The user in the headers, as it stands there.
 fn requested(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let mut wanted = User {
-        name: text("impersonate-user").into(),
-        uid: text("impersonate-uid").into(),
-        ..User::default()
-    };
+    let mut wanted = User::default();
+    for (name, field) in
+        [("impersonate-user", &mut wanted.name), ("impersonate-uid", &mut wanted.uid)]
+    {
+        if let Some(value) = headers.get(name) {
+            *field = text(name, value)?;
+        }
+    }
     for group in headers.get_all("impersonate-group") {
-        wanted.groups.push(group.to_str().unwrap_or("").into());
+        wanted.groups.push(text("impersonate-group", group)?);
     }
     for (name, value) in headers {
         if let Some(key) = name.as_str().strip_prefix("impersonate-extra-") {
             let key = percent::decode(key, false).unwrap_or_else(|_| key.to_string());
             let values = wanted.extra.entry(key.to_lowercase().into()).or_default();
-            values.push(value.to_str().unwrap_or("").into());
+            values.push(text(name.as_str(), value)?);
         }
     }
     if !wanted.name.is_empty() {
@@ -64,6 +66,14 @@ fn requested(headers: &HeaderMap) -> Result<Option<User>, ApiError> {
         return Ok(None);
     }
     Err(ApiError::internal("requested impersonation without impersonating a user"))
+}
+
+/// A header's text. Clients send names as UTF-8; what is not must not pass for an absent header,
+/// for then the request would be carried out as the one who impersonates.
+fn text(name: &str, value: &HeaderValue) -> Result<SmolStr, ApiError> {
+    std::str::from_utf8(value.as_bytes())
+        .map(SmolStr::new)
+        .map_err(|_| ApiError::bad_request(format!("the header {name} is not UTF-8")))
 }
 
 /// What must be allowed: resource, subresource, namespace, name.
@@ -144,6 +154,14 @@ mod tests {
                 .code,
             500
         );
+        let mut sent = headers(&[]);
+        sent.insert("impersonate-user", HeaderValue::from_bytes("zoë".as_bytes()).unwrap());
+        assert_eq!(apply(&Builtin, master.clone(), &sent).unwrap().name, "zoë");
+        for name in ["impersonate-user", "impersonate-group", "impersonate-extra-a"] {
+            let mut sent = headers(&[("impersonate-user", "jane")]);
+            sent.insert(name, HeaderValue::from_bytes(b"\xff").unwrap());
+            assert_eq!(apply(&Builtin, master.clone(), &sent).unwrap_err().code, 400, "{name}");
+        }
         let account =
             apply(&Builtin, master, &headers(&[("impersonate-user", "system:serviceaccount:a:b")]))
                 .unwrap();

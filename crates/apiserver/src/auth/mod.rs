@@ -5,6 +5,8 @@ pub mod impersonate;
 pub mod token;
 pub mod x509;
 
+use std::str::Utf8Error;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use timonier_meta::ApiError;
@@ -22,13 +24,12 @@ pub fn authenticate(
     if let Some(user) = peer {
         return Ok(user.clone());
     }
-    match bearer_token(headers) {
-        Some(token) => verify(server, token, &[]).map(|verified| verified.user).map_err(|why| {
-            tracing::debug!(why, "bearer token refused");
-            ApiError::unauthorized()
-        }),
-        None => Ok(User::anonymous()),
-    }
+    let Some(token) = bearer_token(headers) else { return Ok(User::anonymous()) };
+    let token = token.map_err(|_| ApiError::unauthorized())?;
+    verify(server, token, &[]).map(|verified| verified.user).map_err(|why| {
+        tracing::debug!(why, "bearer token refused");
+        ApiError::unauthorized()
+    })
 }
 
 /// Finds the user behind a bearer token of any kind. Without `audiences` the API server's own
@@ -52,10 +53,11 @@ pub fn verify(
     Ok(token::Verified { user, audiences })
 }
 
-/// The token of `Authorization: Bearer …`, or of the WebSocket protocol that browsers use.
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.trim().split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+/// The token of `Authorization: Bearer …`; an error where it is no text, which is no token of
+/// anybody, but not nobody's request either.
+fn bearer_token(headers: &HeaderMap) -> Option<Result<&str, Utf8Error>> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes().trim_ascii();
+    let scheme = value.split_at_checked(7).filter(|(s, _)| s.eq_ignore_ascii_case(b"bearer "));
+    let token = scheme?.1.trim_ascii();
+    (!token.is_empty()).then(|| std::str::from_utf8(token))
 }
