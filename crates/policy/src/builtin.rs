@@ -5,8 +5,9 @@ use alloc::string::String;
 use crate::{Attributes, Authorizer, Decision, groups};
 
 /// Allows `system:masters` and our own components everything, everybody the health, version and
-/// discovery paths, nodes that join a certificate request, service accounts the issuer of their
-/// tokens, and authenticated users the questions about themselves. It has no opinion on the rest, which is refused where no other authorizer allows it.
+/// discovery paths, authenticated users the schemas and the questions about themselves, nodes that
+/// join a certificate request, and service accounts the issuer of their tokens. It has no opinion
+/// on the rest, which is refused where no other authorizer allows it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Builtin;
 
@@ -15,7 +16,8 @@ impl Authorizer for Builtin {
         if a.user.in_group(groups::MASTERS) || is_component(a) {
             return Decision::Allow(String::new());
         }
-        if !a.is_resource && a.verb_reads() && is_public(a.path) {
+        let proven = a.user.in_group(groups::AUTHENTICATED);
+        if !a.is_resource && a.verb_reads() && (is_public(a.path) || proven && describes(a.path)) {
             return Decision::Allow(String::new());
         }
         if a.user.in_group(groups::SERVICE_ACCOUNTS) && reads_who_issues_tokens(a) {
@@ -44,12 +46,18 @@ fn is_component(a: &Attributes<'_>) -> bool {
 }
 
 fn is_public(path: &str) -> bool {
-    let under = |root: &str| {
-        path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    ["/healthz", "/livez", "/readyz", "/version", "/api", "/apis", "/openapi"]
+    ["/healthz", "/livez", "/readyz", "/version", "/api", "/apis"]
         .into_iter()
-        .any(under)
+        .any(|root| is_under(path, root))
+}
+
+/// The schemas are megabytes that have to be made: not for everybody who can connect.
+fn describes(path: &str) -> bool {
+    is_under(path, "/openapi")
+}
+
+fn is_under(path: &str, root: &str) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Upstream's role `system:service-account-issuer-discovery`.
@@ -112,9 +120,10 @@ mod tests {
             assert!(!allowed(user, "get", "", "", "pods"));
             assert!(!allowed(user, "get", "/metrics", "", ""));
             assert!(!allowed(user, "post", "/version", "", ""));
-            for path in ["/livez", "/readyz/ping", "/version", "/apis/apps/v1", "/openapi/v3"] {
+            for path in ["/livez", "/readyz/ping", "/version", "/apis/apps/v1"] {
                 assert!(allowed(user, "get", path, "", ""), "{path}");
             }
+            assert_eq!(allowed(user, "get", "/openapi/v3", "", ""), user != &nobody);
             assert!(!allowed(user, "get", "/apisx", "", ""));
         }
         for path in ["/.well-known/openid-configuration", "/openid/v1/jwks"] {
