@@ -415,7 +415,15 @@ impl Change<'_> {
         }
         let gvk = GroupVersionKind::new_static("", "v1", "DeleteOptions");
         let sent = decode::body(self.call, self.headers, self.body, &gvk)?;
-        let mut options = delete_options_of(&sent.object)?;
+        if !matches!(sent.object.kind(), "" | "DeleteOptions") {
+            return Err(ApiError::bad_request(
+                "decoded object cannot be converted to DeleteOptions",
+            ));
+        }
+        // Upstream does not ask for strict options.
+        let ignore = FieldValidation::Ignore;
+        let body = decode::accept_as(self.call, &gvk, sent.object, Vec::new(), ignore)?;
+        let mut options = delete_options_of(&body)?;
         options.dry_run |= from_query.dry_run;
         options.propagation = options.propagation.or(from_query.propagation);
         options.grace_period_seconds =

@@ -15,14 +15,14 @@ pub struct Duration(pub i64);
 impl Duration {
     pub const ZERO: Duration = Duration(0);
 
-    /// A span of whole seconds.
+    /// A span of whole seconds; the longest span where it would be longer.
     pub const fn from_secs(seconds: i64) -> Self {
-        Duration(seconds * 1_000_000)
+        Duration(seconds.saturating_mul(1_000_000))
     }
 
-    /// A span of milliseconds.
+    /// A span of milliseconds; the longest span where it would be longer.
     pub const fn from_millis(ms: i64) -> Self {
-        Duration(ms * 1_000)
+        Duration(ms.saturating_mul(1_000))
     }
 
     /// Whole seconds, rounded towards zero.

@@ -229,8 +229,12 @@ fn grace(call: &Call<'_>, old: &Value, options: &DeleteOptions) -> Option<i64> {
     }
     let wanted = options.grace_period_seconds;
     let period = wanted.unwrap_or_else(|| old.at("spec.terminationGracePeriodSeconds").int_or(30));
-    Some(if period < 0 { 1 } else { period })
+    Some(if period < 0 { 1 } else { period.min(LONGEST_GRACE) })
 }
+
+/// A century, in seconds. A longer period would put the end into a year that clients cannot read;
+/// upstream's own arithmetic overflows after 292 years.
+const LONGEST_GRACE: i64 = 100 * 365 * 24 * 3600;
 
 /// The finalizers by which the garbage collector learns what becomes of dependents.
 fn set_collector_finalizers(call: &Call<'_>, new: &mut Value, options: &DeleteOptions) {

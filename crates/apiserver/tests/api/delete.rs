@@ -131,3 +131,44 @@ async fn a_collection_goes_by_selector() {
     let (code, _) = api.call("DELETE", "/api/v1/namespaces", &Value::Null).await;
     assert_eq!(code, 405, "namespaces go one by one");
 }
+
+#[tokio::test(start_paused = true)]
+async fn options_of_a_wrong_type_delete_nothing() {
+    let mut api = Api::start().await;
+    api.create(MAPS, config_map("a")).await;
+    let path = format!("{MAPS}/a");
+    for body in [
+        value!({ "apiVersion": "v1", "kind": "DeleteOptions", "dryRun": "All" }),
+        value!({ "dryRun": "All" }),
+        value!({ "preconditions": { "uid": 5 } }),
+        value!({ "gracePeriodSeconds": "0" }),
+        value!({ "propagationPolicy": ["Orphan"] }),
+        value!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } }),
+    ] {
+        api.fails("DELETE", &path, &body, 400).await;
+        api.fails("DELETE", MAPS, &body, 400).await;
+    }
+    api.get(&path).await;
+    let unknown = value!({ "apiVersion": "v1", "kind": "DeleteOptions", "unknown": 1 });
+    assert_eq!(api.call("DELETE", &path, &unknown).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_period_of_ages_ends_in_a_year_that_can_be_read() {
+    let mut api = Api::start().await;
+    api.account("default").await;
+    let pod = value!({ "metadata": { "name": "p" }, "spec": { "nodeName": "n",
+        "terminationGracePeriodSeconds": 1_000_000_000_000_i64,
+        "containers": [{ "name": "c", "image": "x" }] } });
+    let path = "/api/v1/namespaces/default/pods";
+    api.create(path, pod).await;
+    let path = format!("{path}/p");
+    let (_, ending) = api.call("DELETE", &path, &Value::Null).await;
+    let end = ending.at("metadata.deletionTimestamp").str();
+    assert!(end.starts_with("21") && end.len() == 20, "{end}");
+    let (_, sooner) =
+        api.call("DELETE", &path, &value!({ "gracePeriodSeconds": (i64::MAX) })).await;
+    assert_eq!(sooner.at("metadata.deletionTimestamp").str(), end);
+    let (_, sooner) = api.call("DELETE", &path, &value!({ "gracePeriodSeconds": 60 })).await;
+    assert_eq!(&sooner.at("metadata.deletionTimestamp").str()[..4], "2027");
+}
