@@ -35,6 +35,13 @@ pub fn prepare_create(call: &Call<'_>, object: &mut Value) -> Result<(), ApiErro
     }
     match call.row.strategy.initial_status {
         InitialStatus::Keep => {}
+        // Upstream's registry of custom resources takes the status out; of a built-in kind its
+        // zero value stays.
+        InitialStatus::Drop if call.row.is_custom() => {
+            if let Some(object) = object.as_object_mut() {
+                object.remove("status");
+            }
+        }
         InitialStatus::Drop => {
             if object.get("status").is_some() {
                 object.set("status", Value::object());
