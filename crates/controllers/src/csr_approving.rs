@@ -27,8 +27,47 @@ const NODES_GROUP: &str = "system:nodes";
 /// The controller that approves.
 pub struct CsrApproving {
     pub certifier: Arc<dyn Certifier>,
-    /// No node may serve on an address of a Service.
-    pub service_range: String,
+    pub reserved: Reserved,
+}
+
+/// What no node may serve as, because clients that trust the cluster's authority would take it
+/// for something else: all of the cluster's certificates have that one authority.
+#[derive(Clone, Debug, Default)]
+pub struct Reserved {
+    /// The names in the API server's certificate.
+    pub names: Vec<String>,
+    /// The addresses in it.
+    pub addresses: Vec<IpAddr>,
+    /// The ranges of Services' and pods' addresses.
+    pub ranges: Vec<String>,
+    /// The domain of the cluster's DNS.
+    pub domain: String,
+}
+
+impl Reserved {
+    /// Whether it is the API server's name, or one that may be a Service's or a pod's: a webhook
+    /// is called as `NAME.NAMESPACE.svc`.
+    fn name(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let below = |domain: &str| {
+            let rest = name.strip_suffix(domain).filter(|_| !domain.is_empty());
+            rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.names.iter().any(|n| n.eq_ignore_ascii_case(&name))
+            || ["svc", "localhost", &self.domain].into_iter().any(below)
+    }
+
+    fn address(&self, address: &IpAddr) -> bool {
+        let address = address.to_canonical();
+        let within = |range: &String| match (address, Range::parse(range)) {
+            (IpAddr::V4(a), Some(range)) => range.contains(a),
+            _ => false,
+        };
+        address.is_loopback()
+            || address.is_unspecified()
+            || self.addresses.contains(&address)
+            || self.ranges.iter().any(within)
+    }
 }
 
 impl Reconciler for CsrApproving {
@@ -86,21 +125,18 @@ impl CsrApproving {
         }
     }
 
-    /// Whether what the node wants to serve as is not another's.
+    /// Whether what the node wants to serve as is not another's. A node that is not there has
+    /// nothing of its own.
     fn is_own(&self, node: &str, facts: &Facts, world: &World) -> bool {
-        let services = Range::parse(&self.service_range);
         let fine = |address: &IpAddr| {
-            let service = match (address, services) {
-                (IpAddr::V4(a), Some(range)) => range.contains(*a),
-                _ => false,
-            };
             let others = world.table(&NODES).iter().filter(|n| n.name() != node);
-            !service
-                && !address.is_loopback()
-                && !address.is_unspecified()
-                && !others.flat_map(|n| addresses(n)).any(|a| a == *address)
+            !self.reserved.address(address)
+                && !others.flat_map(|n| addresses(n)).any(|a| a == address.to_canonical())
         };
-        facts.dns_names.iter().all(|n| n == node) && facts.addresses.iter().all(fine)
+        world.get(&NODES, &ObjectKey::new("", node)).is_some()
+            && !self.reserved.name(node)
+            && facts.dns_names.iter().all(|n| n == node)
+            && facts.addresses.iter().all(fine)
     }
 }
 
@@ -129,12 +165,21 @@ mod tests {
             "kind": "CertificateSigningRequest", "metadata": { "name": "c" },
             "spec": { "request": request, "signerName": signer, "username": (user.0),
                 "groups": [(user.1)], "usages": ["digital signature", usage] } });
-        let other = value!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "b" },
-            "status": { "addresses": [{ "type": "InternalIP", "address": "192.0.2.1" }] } });
-        let certifier = Arc::new(Plain);
-        let controller = CsrApproving { certifier, service_range: "10.96.0.0/16".into() };
-        let plan = plan_key(&controller, &world([csr, other]), &ObjectKey::new("", "c"));
-        plan != Plan::nothing()
+        let node = |name: &str, address: &str| {
+            value!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name },
+                "status": { "addresses": [{ "type": "InternalIP", "address": address }] } })
+        };
+        let reserved = Reserved {
+            names: vec!["kubernetes".into(), "kubernetes.default".into(), "head".into()],
+            addresses: vec!["192.0.2.100".parse().unwrap()],
+            ranges: vec!["10.96.0.0/16".into(), "10.244.0.0/16".into()],
+            domain: "cluster.local".into(),
+        };
+        let controller = CsrApproving { certifier: Arc::new(Plain), reserved };
+        // Whoever can join can have a Node of any name.
+        let itself = user.0.trim_start_matches("system:node:");
+        let world = world([csr, node("b", "192.0.2.1"), node(itself, "")]);
+        plan_key(&controller, &world, &ObjectKey::new("", "c")) != Plan::nothing()
     }
 
     #[test]
@@ -158,11 +203,47 @@ mod tests {
             approves(&request, KUBELET_SERVING, "server auth", itself)
         };
         assert!(of("a|192.0.2.2"));
-        for wrong in ["b|192.0.2.2", "a|192.0.2.1", "a|10.96.0.1", "a|127.0.0.1", "a,kubernetes|"] {
+        for wrong in [
+            "b|192.0.2.2",
+            "a|192.0.2.1",
+            "a|::ffff:192.0.2.1",
+            "a|192.0.2.100",
+            "a|10.96.0.1",
+            "a|::ffff:10.96.0.1",
+            "a|10.244.3.3",
+            "a|127.0.0.1",
+            "a,kubernetes|",
+        ] {
             assert!(!of(wrong), "{wrong}");
         }
         let joining = ("system:bootstrap:abcdef", BOOTSTRAPPERS);
         let request = "system:node:a|system:nodes|a|";
         assert!(!approves(request, KUBELET_SERVING, "server auth", joining));
+    }
+
+    #[test]
+    fn no_node_serves_as_the_api_server_or_a_service() {
+        let named = |name: &str| {
+            let user = alloc::format!("system:node:{name}");
+            let request = alloc::format!("{user}|system:nodes|{name}|");
+            approves(&request, KUBELET_SERVING, "server auth", (&user, NODES_GROUP))
+        };
+        for fine in ["a", "worker.example.com", "mysvc", "svc.example.com"] {
+            assert!(named(fine), "{fine}");
+        }
+        for wrong in [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "Kubernetes.Default.SVC",
+            "kubernetes.default.svc.",
+            "kubernetes.default.svc.cluster.local",
+            "hook.shop.svc",
+            "10-244-0-3.shop.pod.cluster.local",
+            "localhost",
+            "head",
+        ] {
+            assert!(!named(wrong), "{wrong}");
+        }
     }
 }

@@ -65,8 +65,8 @@ pub struct Settings {
     pub pod_range: String,
     /// The parts of the pod range that the control plane's own nodes have.
     pub reserved_pod_ranges: Vec<String>,
-    /// The range of Services' addresses.
-    pub service_range: String,
+    /// What no node may serve as.
+    pub reserved: csr_approving::Reserved,
     /// The address of the cluster's DNS; without it there is no Service `kube-dns`.
     pub dns_address: String,
 }
@@ -97,7 +97,7 @@ fn nodes(settings: Settings) -> Vec<Arc<dyn Reconciler>> {
     if let Some(certifier) = settings.certifier {
         out.push(Arc::new(csr_approving::CsrApproving {
             certifier: certifier.clone(),
-            service_range: settings.service_range,
+            reserved: settings.reserved,
         }));
         out.push(Arc::new(csr_cleaner::CsrCleaner { certifier: certifier.clone() }));
         out.push(Arc::new(csr_signing::CsrSigning { certifier }));

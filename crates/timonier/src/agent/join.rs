@@ -72,6 +72,9 @@ impl Joining {
         if !timonier_meta::names::dns1123_subdomain(&name).is_empty() {
             bail!("{name:?} cannot name a node: use lower case letters, digits, '-' and '.'");
         }
+        if name == "localhost" {
+            bail!("every machine is called localhost to itself; give this one another --name");
+        }
         Ok(Joining { server: server.trim_end_matches('/').to_owned(), name, token, known })
     }
 

@@ -50,7 +50,7 @@ impl Certificates {
                 common_name: "kube-apiserver",
                 organizations: &[],
                 dns_names: api_names(config),
-                addresses: vec![loopback, node_ip, config.api_service_ip().into()],
+                addresses: api_addresses(config),
                 server: true,
             })?,
             kubelet: pki.ensure(&Request {
@@ -87,11 +87,16 @@ impl Certificates {
 }
 
 /// The names under which clients know the API server.
-fn api_names(config: &ClusterConfig) -> Vec<String> {
+pub fn api_names(config: &ClusterConfig) -> Vec<String> {
     let domain = &config.domain;
     ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
         .into_iter()
         .map(str::to_owned)
         .chain([format!("kubernetes.default.svc.{domain}"), config.node_name.clone()])
         .collect()
+}
+
+/// The addresses at which clients find it.
+pub fn api_addresses(config: &ClusterConfig) -> Vec<IpAddr> {
+    [Ipv4Addr::LOCALHOST, config.node_ip, config.api_service_ip()].map(IpAddr::V4).into()
 }

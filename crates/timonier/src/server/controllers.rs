@@ -7,13 +7,14 @@ use timonier_apiserver::ApiServer;
 use timonier_cli::cluster::ClusterConfig;
 use timonier_client::cache::{Caches, follow_definitions};
 use timonier_client::driver::{self, Setup, schedule};
+use timonier_controllers::csr_approving::Reserved;
 use timonier_controllers::{self as controllers, Settings};
 use timonier_meta::Environment;
 use timonier_policy::User;
 use timonier_reconcile::ResourceInfo;
 use tokio::task::JoinSet;
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, api_addresses, api_names};
 use super::certifier::Authority;
 
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
@@ -25,7 +26,12 @@ pub fn settings(config: &ClusterConfig, certificates: &Certificates) -> Result<S
         certifier: Some(Arc::new(Authority::new(&certificates.authority)?)),
         pod_range: config.pod_cidr.to_string(),
         reserved_pod_ranges: vec![config.node_pod_cidr.to_string()],
-        service_range: config.service_cidr.to_string(),
+        reserved: Reserved {
+            names: api_names(config),
+            addresses: api_addresses(config),
+            ranges: vec![config.service_cidr.to_string(), config.pod_cidr.to_string()],
+            domain: config.domain.clone(),
+        },
         dns_address: config.dns_ip().to_string(),
     })
 }
