@@ -39,7 +39,8 @@ impl Plugin for NodeResourcesFit {
 
     fn wakes(&self, pod: &PodFacts, change: &Happening<'_>) -> bool {
         match change {
-            Happening::PodGone(gone) => !gone.request.is_zero() || pod.request.is_zero(),
+            // A pod that asked for nothing counted as a pod, too.
+            Happening::PodGone(_) => true,
             Happening::PodChanged { old, new } => old.request != new.request,
             Happening::NodeAdded(node) => could_fit(pod, node),
             Happening::NodeChanged { old, new } => {
@@ -147,5 +148,7 @@ mod tests {
         assert!(!NodeResourcesFit.wakes(&p, &Happening::NodeAdded(&small)));
         assert!(NodeResourcesFit.wakes(&p, &Happening::NodeChanged { old: &small, new: &large }));
         assert!(!NodeResourcesFit.wakes(&p, &Happening::NodeChanged { old: &large, new: &large }));
+        let idle = pod("x", value!({}));
+        assert!(NodeResourcesFit.wakes(&p, &Happening::PodGone(&idle)), "too many pods");
     }
 }
