@@ -161,6 +161,11 @@ impl Cluster {
         self.nominated.get(node).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// The nodes on which room is made.
+    pub fn nominated_nodes(&self) -> impl Iterator<Item = &SmolStr> {
+        self.nominated.keys()
+    }
+
     /// The selectors of a kind of workload in a namespace, by name.
     pub fn selectors(
         &self,
@@ -238,14 +243,15 @@ impl Cluster {
         None
     }
 
-    /// Forgets a node. Its pods stay known, should it come back.
-    pub fn remove_node(&mut self, name: &str) {
-        let Some(at) = self.index.remove(name) else { return };
+    /// Forgets a node, and gives what it was. Its pods stay known, should it come back.
+    pub fn remove_node(&mut self, name: &str) -> Option<Arc<NodeFacts>> {
+        let at = self.index.remove(name)?;
         let state = self.nodes.remove(at);
         self.forget_images(&state.facts);
         for i in self.index.values_mut().filter(|i| **i > at) {
             *i -= 1;
         }
+        Some(state.facts.clone())
     }
 
     /// Puts a pod on the node that it names, in place of its former state.
@@ -319,10 +325,18 @@ impl Cluster {
     }
 
     /// Runs `f` with another state of one node, to see what would be.
-    pub fn with_node<T>(&mut self, state: NodeState, f: impl FnOnce(&Cluster) -> T) -> Option<T> {
+    pub fn with_node<T>(
+        &mut self,
+        state: NodeState,
+        f: impl FnOnce(&mut Cluster) -> T,
+    ) -> Option<T> {
         let at = *self.index.get(&state.facts.name)?;
         let real = core::mem::replace(&mut self.nodes[at], Arc::new(state));
+        let others = self.with_affinity - real.with_affinity;
+        let before =
+            core::mem::replace(&mut self.with_affinity, others + self.nodes[at].with_affinity);
         let result = f(self);
+        self.with_affinity = before;
         self.nodes[at] = real;
         Some(result)
     }

@@ -46,6 +46,9 @@ pub struct Diagnosis {
 /// Below this many nodes all of them are looked at.
 const LOOK_AT_LEAST: usize = 100;
 
+/// Nodes that are full with the pods expected there: what is said, and by which plug-in.
+type Crowded = BTreeMap<SmolStr, (Verdict, &'static str)>;
+
 type Filters<'a> = Vec<(&'static str, Filter<'a>)>;
 
 impl Framework {
@@ -59,10 +62,12 @@ impl Framework {
     pub fn place(
         &self,
         pod: &PodFacts,
-        cluster: &Cluster,
+        cluster: &mut Cluster,
         start: usize,
         random: u64,
     ) -> Result<Placement, Box<Diagnosis>> {
+        let crowded = self.crowded(pod, cluster);
+        let cluster = &*cluster;
         let mut diagnosis =
             Box::new(Diagnosis { nodes: cluster.nodes().len(), ..Diagnosis::default() });
         let Some(nodes) = self.candidates(pod, cluster, &mut diagnosis) else {
@@ -70,7 +75,7 @@ impl Framework {
         };
         let filters = self.filters(pod, cluster);
         if let Some(node) = nodes.iter().find(|n| n.facts.name == pod.nominated)
-            && judge(&filters, pod, node, cluster).0.fits()
+            && judge(&filters, &crowded, node).0.fits()
         {
             return Ok(Placement { node: node.facts.name.clone(), looked_at: 0 });
         }
@@ -83,7 +88,7 @@ impl Framework {
             }
             let node = nodes[(start + i) % nodes.len()];
             looked_at += 1;
-            match judge(&filters, pod, node, cluster) {
+            match judge(&filters, &crowded, node) {
                 (Verdict::Fits, _) => fitting.push(node),
                 (verdict, plugin) => {
                     diagnosis.plugins.insert(plugin);
@@ -98,11 +103,43 @@ impl Framework {
     }
 
     /// Whether the pod fits on a node, as the cluster is.
-    pub fn judge(&self, pod: &PodFacts, cluster: &Cluster, node: &str) -> Verdict {
+    pub fn judge(&self, pod: &PodFacts, cluster: &mut Cluster, node: &str) -> Verdict {
+        let crowded = self.with_nominated(pod, cluster, node);
         match cluster.node(node) {
-            Some(node) => judge(&self.filters(pod, cluster), pod, node, cluster).0,
+            _ if let Some((verdict, _)) = crowded => verdict,
+            Some(node) => run(&self.filters(pod, cluster), node).0,
             None => Verdict::unresolvable("node(s) are gone"),
         }
+    }
+
+    /// The nodes that the pod does not fit on beside the pods for which room is made there.
+    fn crowded(&self, pod: &PodFacts, cluster: &mut Cluster) -> Crowded {
+        let nodes: Vec<SmolStr> = cluster.nominated_nodes().cloned().collect();
+        let judged = nodes.into_iter().filter_map(|node| {
+            let said = self.with_nominated(pod, cluster, &node)?;
+            Some((node, said))
+        });
+        judged.collect()
+    }
+
+    /// What speaks against a node once the pods for which room is made there are there, if they
+    /// matter as much as this one. The filters are made of a cluster that has them: what a pod
+    /// says of others beside it counts, too.
+    fn with_nominated(
+        &self,
+        pod: &PodFacts,
+        cluster: &mut Cluster,
+        node: &str,
+    ) -> Option<(Verdict, &'static str)> {
+        let expected = cluster.nominated(node);
+        let mut expected =
+            expected.filter(|p| p.priority >= pod.priority && p.uid != pod.uid).peekable();
+        expected.peek()?;
+        let mut full = NodeState::clone(cluster.node(node)?);
+        expected.for_each(|p| full.add(p.clone()));
+        let said = cluster
+            .with_node(full, |cluster| Some(run(&self.filters(pod, cluster), cluster.node(node)?)));
+        said.flatten().filter(|(verdict, _)| !verdict.fits())
     }
 
     /// Whether a change may help a pod that these plug-ins kept out; a pod that none kept out
@@ -180,26 +217,13 @@ impl Framework {
     }
 }
 
-/// What the filters say of a node. The pods for which room is being made there count as there,
-/// if they matter as much; but the pod must fit without them as well, as they may never come.
-fn judge(
-    filters: &Filters<'_>,
-    pod: &PodFacts,
-    node: &NodeState,
-    cluster: &Cluster,
-) -> (Verdict, &'static str) {
-    let expected = cluster.nominated(&node.facts.name);
-    let mut expected =
-        expected.filter(|p| p.priority >= pod.priority && p.uid != pod.uid).peekable();
-    if expected.peek().is_some() {
-        let mut full = node.clone();
-        expected.for_each(|p| full.add(p.clone()));
-        let said = run(filters, &full);
-        if !said.0.fits() {
-            return said;
-        }
+/// What the filters say of a node. The pods for which room is being made there count as there;
+/// but the pod must fit without them as well, as they may never come.
+fn judge(filters: &Filters<'_>, crowded: &Crowded, node: &NodeState) -> (Verdict, &'static str) {
+    match crowded.get(&node.facts.name) {
+        Some(said) => said.clone(),
+        None => run(filters, node),
     }
-    run(filters, node)
 }
 
 fn run(filters: &Filters<'_>, node: &NodeState) -> (Verdict, &'static str) {
@@ -261,7 +285,7 @@ impl Diagnosis {
 mod tests {
     use super::*;
     use crate::plugins;
-    use crate::plugins::testing::{asking, cluster, node, pod};
+    use crate::plugins::testing::{asking, cluster, labelled, node, pod};
     use timonier_object::{Value, value};
 
     fn framework() -> Framework {
@@ -274,15 +298,15 @@ mod tests {
 
     #[test]
     fn the_message_is_upstreams() {
-        let c = cluster([node("a", |_| {}), tainted("b"), tainted("c")], &[]);
-        let said = framework().place(&asking("p", "8", "8Gi"), &c, 0, 0).unwrap_err();
+        let mut c = cluster([node("a", |_| {}), tainted("b"), tainted("c")], &[]);
+        let said = framework().place(&asking("p", "8", "8Gi"), &mut c, 0, 0).unwrap_err();
         assert_eq!(
             said.message(),
             "0/3 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, \
              2 node(s) had untolerated taint(s)."
         );
         assert_eq!(said.plugins, BTreeSet::from(["NodeResourcesFit", "TaintToleration"]));
-        let nothing = framework().place(&asking("p", "1", "1"), &Cluster::default(), 0, 0);
+        let nothing = framework().place(&asking("p", "1", "1"), &mut Cluster::default(), 0, 0);
         assert_eq!(nothing.unwrap_err().message(), "no nodes available to schedule pods");
     }
 
@@ -298,23 +322,24 @@ mod tests {
 
     #[test]
     fn a_pod_that_names_nodes_sees_only_those() {
-        let c = cluster([node("a", |_| {}), tainted("b"), node("c", |_| {})], &[]);
-        let placed = framework().place(&bound_to(value!(["c"])), &c, 0, 0).unwrap();
+        let mut c = cluster([node("a", |_| {}), tainted("b"), node("c", |_| {})], &[]);
+        let placed = framework().place(&bound_to(value!(["c"])), &mut c, 0, 0).unwrap();
         assert_eq!((placed.node.as_str(), placed.looked_at), ("c", 1));
-        let said = framework().place(&bound_to(value!(["b"])), &c, 0, 0).unwrap_err();
+        let said = framework().place(&bound_to(value!(["b"])), &mut c, 0, 0).unwrap_err();
         assert_eq!(
             said.message(),
             "0/3 nodes are available: 1 node(s) had untolerated taint(s), \
              2 node(s) didn't satisfy plugin(s) [NodeAffinity]."
         );
-        let said = framework().place(&bound_to(value!([])), &c, 0, 0).unwrap_err();
+        let said = framework().place(&bound_to(value!([])), &mut c, 0, 0).unwrap_err();
         assert_eq!(said.message(), "0/3 nodes are available: pod affinity terms conflict.");
     }
 
     #[test]
     fn equals_are_drawn_for_and_the_seed_decides() {
-        let c = cluster([node("a", |_| {}), node("b", |_| {}), node("c", |_| {})], &[]);
-        let at = |random| framework().place(&asking("p", "1", "1"), &c, 0, random).unwrap().node;
+        let mut c = cluster([node("a", |_| {}), node("b", |_| {}), node("c", |_| {})], &[]);
+        let mut at =
+            |random| framework().place(&asking("p", "1", "1"), &mut c, 0, random).unwrap().node;
         assert_eq!([at(0), at(1), at(2), at(3)], ["a", "b", "c", "a"]);
     }
 
@@ -328,7 +353,7 @@ mod tests {
         for i in 0..1000 {
             c.put_node(node(&format!("n{i:04}"), |_| {}));
         }
-        let placed = framework().place(&asking("p", "1", "1"), &c, 900, 0).unwrap();
+        let placed = framework().place(&asking("p", "1", "1"), &mut c, 900, 0).unwrap();
         assert_eq!((placed.looked_at, placed.node.as_str()), (420, "n0900"));
     }
 
@@ -337,10 +362,33 @@ mod tests {
         let mut c = cluster([node("a", |_| {})], &[]);
         let important = PodFacts { priority: 10, ..asking("i", "3", "1") };
         c.nominate(&Arc::new(important.clone()), "a");
-        let said = framework().place(&asking("p", "2", "1"), &c, 0, 0).unwrap_err();
+        let said = framework().place(&asking("p", "2", "1"), &mut c, 0, 0).unwrap_err();
         assert_eq!(said.message(), "0/1 nodes are available: 1 Insufficient cpu.");
         let more_important = PodFacts { priority: 11, ..asking("m", "2", "1") };
-        assert!(framework().place(&more_important, &c, 0, 0).is_ok());
-        assert!(framework().place(&important, &c, 0, 0).is_ok());
+        assert!(framework().place(&more_important, &mut c, 0, 0).is_ok());
+        assert!(framework().place(&important, &mut c, 0, 0).is_ok());
+    }
+
+    #[test]
+    fn a_pod_that_is_expected_is_not_disturbed() {
+        let mut c = cluster([node("a", |_| {})], &[]);
+        let term = value!({ "topologyKey": "kubernetes.io/hostname",
+            "labelSelector": { "matchLabels": { "app": "noisy" } } });
+        let shy = pod(
+            "shy",
+            value!({ "affinity": { "podAntiAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": [term] } } }),
+        );
+        c.nominate(&Arc::new(PodFacts { priority: 10, ..shy }), "a");
+        let noisy = labelled("noisy", value!({ "app": "noisy" }), value!({}));
+        let said = framework().place(&noisy, &mut c, 0, 0).unwrap_err();
+        assert_eq!(
+            said.message(),
+            "0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules."
+        );
+        assert!(!framework().judge(&noisy, &mut c, "a").fits());
+        assert!(framework().place(&pod("quiet", value!({})), &mut c, 0, 0).is_ok());
+        let urgent = PodFacts { priority: 11, ..noisy };
+        assert!(framework().place(&urgent, &mut c, 0, 0).is_ok());
     }
 }

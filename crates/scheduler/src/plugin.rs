@@ -103,6 +103,7 @@ pub enum Happening<'a> {
         old: &'a NodeFacts,
         new: &'a NodeFacts,
     },
+    NodeGone(&'a NodeFacts),
     /// A pod has a node now.
     PodPlaced(&'a PodFacts),
     /// A pod that has a node changed.

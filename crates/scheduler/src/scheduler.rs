@@ -205,7 +205,7 @@ impl Scheduler {
         self.cycles += 1;
         let random = mix(self.config.seed.wrapping_add(mix(self.cycles)));
         let start = self.start % self.cluster.nodes().len().max(1);
-        match self.framework.place(&pod, &self.cluster, start, random) {
+        match self.framework.place(&pod, &mut self.cluster, start, random) {
             Ok(placement) => {
                 self.start = start + placement.looked_at;
                 Some(self.bind(entry, placement.node, now))
@@ -249,8 +249,9 @@ impl Scheduler {
                 let mut decision =
                     self.refuse(&pod, "Unschedulable", &message, Some(&room.node), now);
                 let evictions = writes::evict(&pod, &room, &self.config.name, now);
+                let displaced = self.displace(&pod, &room.node, now);
                 if let Action::Write(all) = &mut decision.action {
-                    all.splice(0..0, evictions);
+                    all.splice(0..0, evictions.into_iter().chain(displaced));
                 }
                 decision
             }
@@ -265,6 +266,18 @@ impl Scheduler {
                 self.refuse(&pod, "Unschedulable", &diagnosis.message(), Some(&keep), now)
             }
         }
+    }
+
+    /// The less important pods for which room was made on the node lose it: they look for another
+    /// place at once.
+    fn displace(&mut self, pod: &PodFacts, node: &str, now: Time) -> Vec<Write> {
+        let less = self.cluster.nominated(node).filter(|p| p.priority < pod.priority);
+        let less: Vec<_> = less.cloned().collect();
+        for pod in &less {
+            self.cluster.forget_nomination(&pod.key);
+        }
+        self.queue.wake(now, |e| less.iter().any(|p| p.key == e.pod.key));
+        less.iter().map(|p| writes::forget_nomination(p)).collect()
     }
 
     /// Tells that the pod has no node: an Event, and a condition where it says something new.
@@ -349,7 +362,10 @@ impl Scheduler {
 
     fn on_node(&mut self, change: &Change, now: Time) {
         let Some(new) = &change.new else {
-            return self.cluster.remove_node(&change.key.name);
+            if let Some(gone) = self.cluster.remove_node(&change.key.name) {
+                self.wake(&Happening::NodeGone(&gone), now);
+            }
+            return;
         };
         let facts = NodeFacts::read(new);
         match self.cluster.put_node(facts.clone()) {

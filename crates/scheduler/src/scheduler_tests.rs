@@ -301,6 +301,62 @@ fn an_important_pod_takes_the_place_of_another() {
 }
 
 #[test]
+fn a_more_important_pod_takes_the_room_made_for_another() {
+    let mut b = Bench::new(&[node("n1", "2")]);
+    b.see(&PODS, bound(pod("low", "2"), "n1"));
+    let of = |name: &str, priority: i64| {
+        let mut pod = pod(name, "2");
+        pod.set("spec.priority", priority);
+        pod
+    };
+    b.see(&PODS, of("mid", 5));
+    b.refuses();
+    b.see(&PODS, of("high", 10));
+    let (writes, _) = b.refuses();
+    let nominations: Vec<(&str, &Value)> = writes
+        .iter()
+        .filter_map(|w| match &w.operation {
+            Operation::Patch { patch, .. } => {
+                Some((w.key.name.as_str(), patch.at("status").get("nominatedNodeName")?))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(nominations, [("mid", &Value::Null), ("high", &Value::from("n1"))]);
+    let expected: Vec<_> =
+        b.scheduler.cluster.nominated("n1").map(|p| p.key.name.clone()).collect();
+    assert_eq!(expected, ["high"]);
+    b.now = at(1);
+    assert!(b.refuses().1.contains("Insufficient cpu"), "mid looks for another place");
+}
+
+#[test]
+fn a_pod_kept_out_for_an_empty_zone_is_tried_when_that_is_gone() {
+    let zoned = |name: &str, zone: &str, cpu: &str| {
+        let mut node = node(name, cpu);
+        node.set("metadata.labels", value!({ "zone": zone }));
+        node
+    };
+    let spread = |name: &str| {
+        let mut pod = pod(name, "1");
+        pod.set("metadata.labels", value!({ "app": "a" }));
+        pod.set(
+            "spec.topologySpreadConstraints",
+            value!([{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": { "matchLabels": { "app": "a" } } }]),
+        );
+        pod
+    };
+    let mut b = Bench::new(&[zoned("n1", "full", "8"), zoned("n2", "small", "0")]);
+    b.see(&PODS, bound(spread("first"), "n1"));
+    b.see(&PODS, spread("second"));
+    b.refuses();
+    b.lose(&NODES, zoned("n2", "small", "0"));
+    b.now = at(1);
+    assert_eq!(b.binds(), pair("second", "n1"));
+}
+
+#[test]
 fn long_messages_are_cut_for_the_event() {
     assert_eq!(cut("short"), "short");
     let long = cut(&"ä".repeat(600));

@@ -62,6 +62,12 @@ pub fn status(
     Some(Write::patch_subresource(&PODS, &pod.object, "status", PatchKind::Strategic, patch))
 }
 
+/// Takes back that room is made for a pod.
+pub fn forget_nomination(pod: &PodFacts) -> Write {
+    let patch = value!({ "status": { "nominatedNodeName": null } });
+    Write::patch_subresource(&PODS, &pod.object, "status", PatchKind::Strategic, patch)
+}
+
 /// Deletes the pods that make room.
 pub fn evict(pod: &PodFacts, room: &Preemption, scheduler: &str, now: Time) -> Vec<Write> {
     let mut writes = Vec::new();

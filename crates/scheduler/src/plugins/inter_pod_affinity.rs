@@ -64,7 +64,7 @@ impl Plugin for InterPodAffinity {
                 !pod.anti_affinity.is_empty() || !gone.anti_affinity.is_empty()
             }
             Happening::NamespaceLabels(..) => true,
-            Happening::Claim(_) | Happening::Volume(_) => false,
+            Happening::NodeGone(_) | Happening::Claim(_) | Happening::Volume(_) => false,
         }
     }
 }

@@ -55,9 +55,10 @@ impl Plugin for PodTopologySpread {
             pod.spread.iter().all(|c| node.labels.get(&c.topology_key).is_some())
         };
         match change {
-            Happening::NodeAdded(node) => keys(node),
+            // A domain that is gone may have been the one with the fewest pods.
+            Happening::NodeAdded(node) | Happening::NodeGone(node) => keys(node),
             Happening::NodeChanged { old, new } => {
-                keys(new) && (old.labels != new.labels || old.taints != new.taints)
+                (keys(old) || keys(new)) && (old.labels != new.labels || old.taints != new.taints)
             }
             Happening::PodPlaced(other) | Happening::PodGone(other) => counts_somewhere(pod, other),
             Happening::PodChanged { old, new } => {
