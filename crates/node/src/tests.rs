@@ -100,6 +100,33 @@ async fn volumes_follow_their_objects() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_that_is_read_only_is_mounted_so() {
+    let bench = Bench::new("claims");
+    bench.api.put(
+        &resources::PERSISTENTVOLUMES,
+        value!({ "metadata": { "name": "pv" }, "spec": { "hostPath": { "path": "/" } } }),
+    );
+    bench.api.put(
+        &resources::PERSISTENTVOLUMECLAIMS,
+        value!({ "metadata": { "name": "data", "namespace": "ns" },
+            "spec": { "volumeName": "pv" }, "status": { "phase": "Bound" } }),
+    );
+    let claim = |read_only: bool| value!({ "claimName": "data", "readOnly": (read_only) });
+    bench.pod(
+        "p",
+        value!({
+        "volumes": [{ "name": "ro", "persistentVolumeClaim": (claim(true)) },
+            { "name": "rw", "persistentVolumeClaim": (claim(false)) }],
+        "containers": [{ "name": "c", "image": "web:1", "volumeMounts": [
+            { "name": "ro", "mountPath": "/ro" }, { "name": "rw", "mountPath": "/rw" }] }] }),
+    );
+    bench.until("p", ready).await;
+    let mounts = bench.runtime.config("c").mounts;
+    let found: Vec<_> = mounts.iter().map(|m| (m.target.as_str(), m.readonly)).take(2).collect();
+    assert_eq!(found, [("/ro", true), ("/rw", false)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_agent_finds_everything_again() {
     let mut bench = Bench::new("found");
     bench.pod(

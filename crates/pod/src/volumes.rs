@@ -45,7 +45,11 @@ impl Volume {
     /// Whether every mount of it is read-only, whatever the mount says. What is made from API
     /// objects is the node's to write (upstream's `mustMountRO`, since CVE-2017-1002102).
     pub fn read_only(&self) -> bool {
-        matches!(self, Volume::Files { .. })
+        match self {
+            Volume::Files { .. } => true,
+            Volume::Claim { read_only, .. } => *read_only,
+            Volume::EmptyDir { .. } | Volume::HostPath { .. } | Volume::Unsupported(_) => false,
+        }
     }
 }
 
