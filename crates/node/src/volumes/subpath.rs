@@ -10,7 +10,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, open, openat2};
 use super::host::Mounts;
 
 /// Makes `sub` of a volume available at `target`, as a mount of its own: what it names is fixed
-/// now, and a link put in its place later leads nowhere else. Missing directories are made.
+/// now, and a link put in its place later leads nowhere else. Missing directories are made, with
+/// the mode of the volume's root: whoever may write to the volume may write there.
 pub(crate) fn expose(
     mounts: &dyn Mounts,
     volume: &Path,
@@ -44,6 +45,7 @@ fn open_below(root: &OwnedFd, sub: &str) -> io::Result<OwnedFd> {
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let get = |path: &Path| openat2(root, path, flags, Mode::empty(), how);
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(root)?.st_mode & 0o7777);
     let mut path = PathBuf::new();
     let mut last = get(Path::new("."))?;
     for part in Path::new(sub).components() {
@@ -58,16 +60,27 @@ fn open_below(root: &OwnedFd, sub: &str) -> io::Result<OwnedFd> {
             Ok(found) => found,
             Err(rustix::io::Errno::NOENT) => {
                 // The parent is the one just opened, so a link cannot be slipped in between.
-                match mkdirat(&last, part, Mode::from_raw_mode(0o750)) {
-                    Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                let made = match mkdirat(&last, part, mode) {
+                    Ok(()) => true,
+                    Err(rustix::io::Errno::EXIST) => false,
                     Err(e) => return Err(e.into()),
+                };
+                let found = get(&path).map_err(|e| escape(e, sub))?;
+                if made {
+                    set_mode(&found, mode)?;
                 }
-                get(&path).map_err(|e| escape(e, sub))?
+                found
             }
             Err(e) => return Err(escape(e, sub)),
         };
     }
     Ok(last)
+}
+
+/// Whatever the umask was.
+fn set_mode(directory: &OwnedFd, mode: Mode) -> io::Result<()> {
+    let itself = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    Ok(rustix::fs::chmod(itself, mode)?)
 }
 
 fn escape(e: rustix::io::Errno, sub: &str) -> io::Error {
@@ -104,5 +117,23 @@ mod tests {
         fs::write(volume.join("file"), "x").unwrap();
         assert_eq!(fs::read_to_string(go("file").unwrap()).unwrap(), "x");
         fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn what_is_missing_gets_the_mode_of_the_root() {
+        use std::os::unix::fs::PermissionsExt;
+        let base = tempfile::tempdir().unwrap();
+        let volume = base.path().join("volume");
+        fs::create_dir(&volume).unwrap();
+        let mode =
+            |path: &str| fs::metadata(volume.join(path)).unwrap().permissions().mode() & 0o7777;
+        for (bits, sub) in [(0o777, "a/b"), (0o2770, "c/d")] {
+            fs::set_permissions(&volume, fs::Permissions::from_mode(bits)).unwrap();
+            expose(&NoMounts, &volume, sub, &base.path().join(format!("out/{sub}"))).unwrap();
+            assert_eq!((mode(&sub[..1]), mode(sub)), (bits, bits));
+        }
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o700)).unwrap();
+        expose(&NoMounts, &volume, "a", &base.path().join("out/again")).unwrap();
+        assert_eq!(mode("a"), 0o777, "what was there stays");
     }
 }
