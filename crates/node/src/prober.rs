@@ -10,8 +10,22 @@ use crate::{grpc, http};
 /// The most that is shown of a probe's answer, bytes (upstream's).
 const SHOWN: usize = 10 * 1024;
 
-/// Asks once. `ip` is the pod's address.
+/// How often an attempt is made that comes to no answer (upstream's).
+const ATTEMPTS: u32 = 3;
+
+/// Asks until there is an answer, a few times at most. `ip` is the pod's address.
 pub(crate) async fn probe(runtime: &dyn Runtime, id: &str, ip: &str, probe: &Probe) -> Outcome {
+    let mut outcome = once(runtime, id, ip, probe).await;
+    for _ in 1..ATTEMPTS {
+        if !matches!(outcome, Outcome::Error(_)) {
+            break;
+        }
+        outcome = once(runtime, id, ip, probe).await;
+    }
+    outcome
+}
+
+async fn once(runtime: &dyn Runtime, id: &str, ip: &str, probe: &Probe) -> Outcome {
     let timeout = probe.timeout.to_core();
     let or_ip = |host: &str| if host.is_empty() { ip.to_string() } else { host.to_string() };
     match &probe.handler {

@@ -156,7 +156,8 @@ pub enum Outcome {
     Success,
     /// The container answered badly; the text is what it said.
     Failure(String),
-    /// The attempt itself failed. Counts as a failure, with another Event text.
+    /// The attempt itself failed, which says nothing of the container: an Event tells it, and
+    /// nothing else comes of it.
     Error(String),
 }
 
@@ -194,26 +195,28 @@ impl Machine {
         Machine { probe, verdict, last: None, run: 0, due, busy: false, on_hold: false }
     }
 
-    /// Takes the result of an attempt. Gives whether the verdict changed.
-    fn take(&mut self, kind: Kind, ok: bool, now: Time) -> bool {
+    /// The attempt is over; the next is due a period later.
+    fn rest(&mut self, now: Time) {
         self.busy = false;
         self.due = now.max(self.due) + self.probe.period;
         if self.due - now > self.probe.period {
             self.due = now + self.probe.period;
         }
+    }
+
+    /// Takes the result of an attempt.
+    fn take(&mut self, kind: Kind, ok: bool, now: Time) {
+        self.rest(now);
         self.run = if self.last == Some(ok) { self.run.saturating_add(1) } else { 1 };
         self.last = Some(ok);
         let needed = if ok { self.probe.success_threshold } else { self.probe.failure_threshold };
         if self.run < needed {
-            return false;
+            return;
         }
-        let verdict = if ok { Verdict::Success } else { Verdict::Failure };
-        let changed = verdict != self.verdict;
-        self.verdict = verdict;
+        self.verdict = if ok { Verdict::Success } else { Verdict::Failure };
         if !ok && kind != Kind::Readiness {
             self.on_hold = true;
         }
-        changed
     }
 }
 
@@ -311,7 +314,11 @@ impl Probes {
     pub fn take(&mut self, kind: Kind, outcome: &Outcome, now: Time) -> Option<String> {
         let was_started = self.started();
         let machine = self.get_mut(kind)?;
-        machine.take(kind, *outcome == Outcome::Success, now);
+        match outcome {
+            Outcome::Success => machine.take(kind, true, now),
+            Outcome::Failure(_) => machine.take(kind, false, now),
+            Outcome::Error(_) => machine.rest(now),
+        }
         if !was_started && self.started() {
             // What waited for the start begins now, not at its old due time's rhythm.
             for other in [Kind::Liveness, Kind::Readiness] {
@@ -324,7 +331,9 @@ impl Probes {
         match outcome {
             Outcome::Success => None,
             Outcome::Failure(text) => Some(alloc::format!("{title} probe failed: {text}")),
-            Outcome::Error(text) => Some(alloc::format!("{title} probe errored: {text}")),
+            Outcome::Error(text) => {
+                Some(alloc::format!("{title} probe errored and resulted in unknown state: {text}"))
+            }
         }
     }
 }
@@ -379,10 +388,29 @@ mod tests {
         assert!(p.started() && p.ready());
         let (due, _) = p.take_due(at(1));
         assert_eq!(due[0].0, Kind::Liveness);
-        p.take(Kind::Liveness, &Outcome::Error("x".into()), at(1));
+        p.take(Kind::Liveness, &fail(), at(1));
         let (kind, probe) = p.fatal().unwrap();
         assert_eq!((kind, probe.termination_grace), (Kind::Liveness, Some(7)));
         assert_eq!(p.take_due(at(100)), (alloc::vec![], None), "on hold");
+    }
+
+    #[test]
+    fn an_errored_attempt_says_nothing_of_the_container() {
+        let probe =
+            value!({ "exec": { "command": ["x"] }, "failureThreshold": 2, "periodSeconds": 5 });
+        let c = value!({ "name": "a", "livenessProbe": probe });
+        let mut p = Probes::new(&c, at(0));
+        p.take_due(at(0));
+        p.take(Kind::Liveness, &fail(), at(0));
+        for n in 1..9 {
+            assert_eq!(p.take_due(at(5 * n)).0.len(), 1, "it goes on");
+            let event = p.take(Kind::Liveness, &Outcome::Error("gone".into()), at(5 * n));
+            let text = "Liveness probe errored and resulted in unknown state: gone";
+            assert_eq!(event.as_deref(), Some(text));
+            assert!(p.fatal().is_none());
+        }
+        p.take(Kind::Liveness, &fail(), at(50));
+        assert!(p.fatal().is_some(), "the failure before still counts");
     }
 
     #[test]
