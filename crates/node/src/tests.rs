@@ -226,6 +226,33 @@ async fn hooks_probes_and_graces() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_draining_pod_tells_whether_it_is_ready() {
+    let bench = Bench::new("draining");
+    bench.runtime.stubborn("c");
+    let exec = |command: &str| value!({ "exec": { "command": [command] }, "periodSeconds": 2 });
+    bench.pod(
+        "p",
+        value!({ "containers": [{ "name": "c", "image": "web:1",
+        "readinessProbe": (exec("ask")), "livenessProbe": (exec("live")) }] }),
+    );
+    bench.until("p", ready).await;
+    delete(&bench, "p", 60).await;
+    bench.holds("it is being stopped", || bench.runtime.log().contains(&"stop c 60".into())).await;
+    bench.runtime.take_log();
+    bench.runtime.answer_exec(&[1, 1, 1]);
+    let pod = bench.until("p", |p| !ready(p)).await;
+    assert!(pod.is_deleting() && pod.at("status.phase").str() == "Running", "{pod}");
+    assert!(
+        pod.at("status.containerStatuses").items()[0]
+            .get("state")
+            .is_some_and(|s| s.get("running").is_some())
+    );
+    let log = bench.runtime.log();
+    assert!(log.iter().all(|l| l == "exec ask"), "{log:?}");
+    bench.holds("it leaves", || bench.read("p").is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failed_liveness_probe_restarts_the_container() {
     let bench = Bench::new("liveness");
     bench.runtime.answer_exec(&[0, 1, 1]);

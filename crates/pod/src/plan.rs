@@ -284,10 +284,11 @@ impl Planner<'_> {
         for (id, probes) in &mut self.memory.probes {
             // A container is probed once its postStart hook has run.
             let in_hook = starting.as_ref() == Some(&probes.container);
-            if ending || in_hook || self.memory.killing.contains_key(id) {
+            if in_hook {
                 continue;
             }
-            let (due, later) = probes.take_due(now);
+            let stopping = ending || self.memory.killing.contains_key(id);
+            let (due, later) = probes.take_due(now, stopping);
             next = later.or(next).map(|at| next.map_or(at, |n: Time| n.min(at)));
             let name = probes.container.clone();
             actions.extend(due.into_iter().map(|(kind, probe)| Action::Probe {

@@ -288,12 +288,13 @@ impl Probes {
         (kind == Kind::Startup) != self.started()
     }
 
-    /// Takes the probes that are due, marked as under way; and when the next one is.
-    pub fn take_due(&mut self, now: Time) -> (Vec<(Kind, Probe)>, Option<Time>) {
+    /// Takes the probes that are due, marked as under way; and when the next one is. A container
+    /// that is being stopped is asked for nothing but its readiness: it may still serve.
+    pub fn take_due(&mut self, now: Time, stopping: bool) -> (Vec<(Kind, Probe)>, Option<Time>) {
         let mut due = Vec::new();
         let mut next: Option<Time> = None;
         for kind in Kind::ALL {
-            if !self.active(kind) {
+            if !self.active(kind) || stopping && kind != Kind::Readiness {
                 continue;
             }
             let Some(machine) = self.get_mut(kind) else { continue };
@@ -357,13 +358,13 @@ mod tests {
             "initialDelaySeconds": 5, "periodSeconds": 2, "failureThreshold": 2, "successThreshold": 2 } });
         let mut p = Probes::new(&c, at(100));
         assert!(!p.ready());
-        assert_eq!(p.take_due(at(104)), (alloc::vec![], Some(at(105))));
-        assert_eq!(p.take_due(at(105)).0.len(), 1);
-        assert_eq!(p.take_due(at(105)).0.len(), 0, "one attempt at a time");
+        assert_eq!(p.take_due(at(104), false), (alloc::vec![], Some(at(105))));
+        assert_eq!(p.take_due(at(105), false).0.len(), 1);
+        assert_eq!(p.take_due(at(105), false).0.len(), 0, "one attempt at a time");
         p.take(Kind::Readiness, &Outcome::Success, at(105));
         assert!(!p.ready());
-        assert_eq!(p.take_due(at(106)).1, Some(at(107)));
-        p.take_due(at(107));
+        assert_eq!(p.take_due(at(106), false).1, Some(at(107)));
+        p.take_due(at(107), false);
         p.take(Kind::Readiness, &Outcome::Success, at(107));
         assert!(p.ready());
         assert_eq!(
@@ -381,17 +382,17 @@ mod tests {
             "livenessProbe": { "exec": { "command": ["x"] }, "failureThreshold": 1,
                                "terminationGracePeriodSeconds": 7 } });
         let mut p = Probes::new(&c, at(0));
-        let (due, _) = p.take_due(at(0));
+        let (due, _) = p.take_due(at(0), false);
         assert_eq!(due[0].0, Kind::Startup);
         assert_eq!(due.len(), 1);
         p.take(Kind::Startup, &Outcome::Success, at(1));
         assert!(p.started() && p.ready());
-        let (due, _) = p.take_due(at(1));
+        let (due, _) = p.take_due(at(1), false);
         assert_eq!(due[0].0, Kind::Liveness);
         p.take(Kind::Liveness, &fail(), at(1));
         let (kind, probe) = p.fatal().unwrap();
         assert_eq!((kind, probe.termination_grace), (Kind::Liveness, Some(7)));
-        assert_eq!(p.take_due(at(100)), (alloc::vec![], None), "on hold");
+        assert_eq!(p.take_due(at(100), false), (alloc::vec![], None), "on hold");
     }
 
     #[test]
@@ -400,10 +401,10 @@ mod tests {
             value!({ "exec": { "command": ["x"] }, "failureThreshold": 2, "periodSeconds": 5 });
         let c = value!({ "name": "a", "livenessProbe": probe });
         let mut p = Probes::new(&c, at(0));
-        p.take_due(at(0));
+        p.take_due(at(0), false);
         p.take(Kind::Liveness, &fail(), at(0));
         for n in 1..9 {
-            assert_eq!(p.take_due(at(5 * n)).0.len(), 1, "it goes on");
+            assert_eq!(p.take_due(at(5 * n), false).0.len(), 1, "it goes on");
             let event = p.take(Kind::Liveness, &Outcome::Error("gone".into()), at(5 * n));
             let text = "Liveness probe errored and resulted in unknown state: gone";
             assert_eq!(event.as_deref(), Some(text));
@@ -411,6 +412,18 @@ mod tests {
         }
         p.take(Kind::Liveness, &fail(), at(50));
         assert!(p.fatal().is_some(), "the failure before still counts");
+    }
+
+    #[test]
+    fn what_is_being_stopped_is_asked_for_its_readiness_only() {
+        let probe = value!({ "exec": { "command": ["x"] } });
+        let c = value!({ "name": "a", "livenessProbe": (probe.clone()), "readinessProbe": probe });
+        let mut p = Probes::new(&c, at(0));
+        let (due, _) = p.take_due(at(0), true);
+        assert_eq!(due.iter().map(|(k, _)| *k).collect::<Vec<_>>(), [Kind::Readiness]);
+        let waits = value!({ "exec": { "command": ["x"] } });
+        let c = value!({ "name": "a", "startupProbe": (waits.clone()), "readinessProbe": waits });
+        assert_eq!(Probes::new(&c, at(0)).take_due(at(0), true).0.len(), 0, "it never started");
     }
 
     #[test]

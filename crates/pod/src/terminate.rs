@@ -21,6 +21,8 @@ pub(crate) fn terminate(p: &mut Planner<'_>) {
         p.memory.cancelled = true;
         p.act(Action::Cancel);
     }
+    // What is being drained tells by its readiness whether it still wants traffic.
+    p.probe();
     let alive: Vec<&Container> = p
         .observed
         .containers
