@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use timonier_meta::{Duration, Time};
 use timonier_object::Value;
 
+use crate::env;
 use crate::spec::resolve_port;
 
 /// The three probes of a container.
@@ -138,8 +139,12 @@ impl Probe {
             n if n > 0 => n,
             _ => default,
         };
+        let mut handler = Handler::read(container, probe)?;
+        if let Handler::Exec { command } = &mut handler {
+            expand(command, container);
+        }
         Some(Probe {
-            handler: Handler::read(container, probe)?,
+            handler,
             initial_delay: Duration::from_secs(number("initialDelaySeconds", 0)),
             timeout: Duration::from_secs(number("timeoutSeconds", 1)),
             period: Duration::from_secs(number("periodSeconds", 10)),
@@ -147,6 +152,19 @@ impl Probe {
             failure_threshold: number("failureThreshold", 3) as u32,
             termination_grace: probe.at("terminationGracePeriodSeconds").as_i64(),
         })
+    }
+}
+
+/// Puts in the container's own variables that are plainly stated, as upstream does for probes;
+/// those that come from elsewhere read as empty.
+fn expand(command: &mut [String], container: &Value) {
+    let stated = container.at("env").items();
+    let value = |name: &str| {
+        let found = stated.iter().rfind(|e| e.at("name").str() == name)?;
+        Some(found.at("value").str().to_string())
+    };
+    for word in command {
+        *word = env::expand(word, value);
     }
 }
 
@@ -433,6 +451,16 @@ mod tests {
         assert!(!Probes::new(&c, at(0)).ready());
         let status = value!({ "ready": true, "started": true });
         assert!(Probes::resumed(&c, at(0), &status).ready());
+    }
+
+    #[test]
+    fn commands_name_variables() {
+        let c = value!({ "env": [{ "name": "PORT", "value": "80" }],
+            "livenessProbe": { "exec": { "command": ["ask", ":$(PORT)", "$$(PORT)", "$(NONE)"] } } });
+        let Handler::Exec { command } = Probe::read(&c, Kind::Liveness).unwrap().handler else {
+            panic!("a command")
+        };
+        assert_eq!(command, ["ask", ":80", "$(PORT)", "$(NONE)"]);
     }
 
     #[test]
