@@ -1,6 +1,7 @@
 //! From the pods of this node in the API to their workers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,17 +191,19 @@ impl Dispatcher {
             self.spawn(pod, sandboxes, None, None);
             let _ = self.workers[&uid].to.send(Message::Gone);
         }
+        // What is left over is settled now: what a pod that arrives later makes is in no list.
         let live: BTreeSet<String> = self.workers.keys().cloned().collect();
+        let dirs = leftovers(&self.shared, &live);
+        let mut nets = self.shared.network.list();
+        nets.retain(|net| !live.contains(&net.uid));
         let shared = self.shared.clone();
         tokio::spawn(async move {
-            for net in shared.network.list() {
-                if !live.contains(&net.uid)
-                    && let Err(error) = shared.network.detach(&net.uid).await
-                {
+            for net in nets {
+                if let Err(error) = shared.network.detach(&net.uid).await {
                     tracing::warn!(%error, uid = net.uid, "removing the network of a pod");
                 }
             }
-            let clean = move || remove_leftovers(&shared, &live);
+            let clean = move || remove_leftovers(&shared, &dirs);
             if let Err(error) = tokio::task::spawn_blocking(clean).await {
                 tracing::error!(%error, "removing the files of pods that are gone");
             }
@@ -215,32 +218,37 @@ impl Dispatcher {
     }
 }
 
-/// Removes the directories of pods that are neither in the API nor in the runtime.
-fn remove_leftovers(shared: &Shared, live: &BTreeSet<String>) {
-    let list = |dir: std::path::PathBuf| {
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|e| e.path()).collect::<Vec<_>>()
+/// Directories of pods that are neither in the API nor in the runtime.
+struct Leftovers {
+    pods: Vec<PathBuf>,
+    logs: Vec<PathBuf>,
+}
+
+fn leftovers(shared: &Shared, live: &BTreeSet<String>) -> Leftovers {
+    let list = |name: &str| {
+        let entries = std::fs::read_dir(shared.config.data_dir.join(name));
+        let paths = entries.into_iter().flatten().flatten().map(|e| e.path());
+        // The logs of a pod are named after its namespace, its name and its uid.
+        let over = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            !live.contains(name.rsplit('_').next().unwrap_or_default())
+        };
+        paths.filter(over).collect()
     };
-    let name = |path: &std::path::Path| {
-        path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-    };
-    for dir in list(shared.config.data_dir.join("pods")) {
-        if live.contains(&name(&dir)) {
-            continue;
-        }
+    Leftovers { pods: list("pods"), logs: list("logs") }
+}
+
+fn remove_leftovers(shared: &Shared, leftovers: &Leftovers) {
+    for dir in &leftovers.pods {
         // Mounts first: what is mounted is not ours to delete.
-        let result = volumes::unmount(&dir, &*shared.mounts)
-            .and_then(|()| std::fs::remove_dir_all(&dir).map_err(|e| e.to_string()));
+        let result = volumes::unmount(dir, &*shared.mounts)
+            .and_then(|()| std::fs::remove_dir_all(dir).map_err(|e| e.to_string()));
         if let Err(error) = result {
             tracing::warn!(%error, dir = %dir.display(), "removing a pod's files");
         }
     }
-    for dir in list(shared.config.data_dir.join("logs")) {
-        let name = name(&dir);
-        let uid = name.rsplit('_').next().unwrap_or("");
-        if !live.contains(uid)
-            && let Err(error) = std::fs::remove_dir_all(&dir)
-        {
+    for dir in &leftovers.logs {
+        if let Err(error) = std::fs::remove_dir_all(dir) {
             tracing::warn!(%error, dir = %dir.display(), "removing a pod's logs");
         }
     }

@@ -7,6 +7,7 @@ use timonier_client::{Client, DeleteOptions};
 use timonier_meta::gvk::resources;
 use timonier_object::{Value, value};
 
+use crate::seams::Network;
 use crate::testing::{Bench, ready};
 
 async fn delete(bench: &Bench, name: &str, grace: i64) {
@@ -151,6 +152,34 @@ async fn a_killed_agent_finds_everything_again() {
     assert!(!log.iter().any(|l| l.starts_with("start") || l.starts_with("sandbox")), "{log:?}");
     assert_eq!(bench.read("p").unwrap().at("status"), before.at("status"));
     assert!(!bench.file("gone", "").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_arrives_while_leftovers_go_keeps_its_own() {
+    let mut bench = Bench::new("arrives");
+    bench.stop().await;
+    let old = timonier_network::PodRequest {
+        uid: "uid-old".into(),
+        namespace: "ns".into(),
+        name: "old".into(),
+        host_ports: Vec::new(),
+    };
+    bench.network.attach(old).await.unwrap();
+    let logs = bench.dir.join("logs/ns_old_uid-old");
+    fs::create_dir_all(&logs).unwrap();
+    fs::create_dir_all(bench.file("old", "volumes")).unwrap();
+    let network = bench.network.clone();
+    let gate = network.gate.lock().await;
+    bench.start();
+    let going = || !network.going.lock().unwrap().is_empty();
+    bench.holds("the old one's network is to go", going).await;
+    bench.pod("p", value!({ "containers": [{ "name": "c", "image": "web:1" }] }));
+    bench.until("p", ready).await;
+    drop(gate);
+    bench.holds("the old one's logs go last", || !logs.exists()).await;
+    assert!(!bench.file("old", "").exists());
+    assert!(bench.file("p", "etc/hosts").exists(), "the new pod's files are gone");
+    assert!(bench.network.list().iter().any(|n| n.uid == "uid-p"), "so is its network");
 }
 
 #[tokio::test(start_paused = true)]

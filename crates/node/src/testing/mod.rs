@@ -107,12 +107,18 @@ impl Images for Shelf {
 
 /// A network that hands out addresses.
 #[derive(Default)]
-pub(crate) struct Wires(Mutex<Vec<PodNet>>);
+pub(crate) struct Wires {
+    nets: Mutex<Vec<PodNet>>,
+    /// While a test holds it, no pod's network goes.
+    pub gate: tokio::sync::Mutex<()>,
+    /// The pods whose network was asked to go.
+    pub going: Mutex<Vec<String>>,
+}
 
 #[async_trait]
 impl Network for Wires {
     async fn attach(&self, request: PodRequest) -> timonier_network::Result<PodNet> {
-        let mut all = self.0.lock().unwrap();
+        let mut all = self.nets.lock().unwrap();
         if let Some(there) = all.iter().find(|n| n.uid == request.uid) {
             return Ok(there.clone());
         }
@@ -128,12 +134,14 @@ impl Network for Wires {
     }
 
     async fn detach(&self, uid: &str) -> timonier_network::Result<()> {
-        self.0.lock().unwrap().retain(|n| n.uid != uid);
+        self.going.lock().unwrap().push(uid.into());
+        let _open = self.gate.lock().await;
+        self.nets.lock().unwrap().retain(|n| n.uid != uid);
         Ok(())
     }
 
     fn list(&self) -> Vec<PodNet> {
-        self.0.lock().unwrap().clone()
+        self.nets.lock().unwrap().clone()
     }
 
     fn has(&self, uid: &str) -> bool {
