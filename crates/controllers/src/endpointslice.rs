@@ -125,19 +125,24 @@ fn endpoint(service: &Value, pod: &Value, address: &str, world: &World) -> Value
     if !zone.is_empty() {
         out.set("zone", zone);
     }
-    if ready && !zone.is_empty() {
-        match service.at("spec.trafficDistribution").str() {
-            "PreferClose" | "PreferSameZone" => {
-                out.set("hints", value!({ "forZones": [{ "name": zone }] }));
-            }
-            "PreferSameNode" => out.set(
-                "hints",
-                value!({ "forZones": [{ "name": zone }], "forNodes": [{ "name": node }] }),
-            ),
-            _ => {}
-        }
+    if ready && let Some(hints) = hints(service, node, zone) {
+        out.set("hints", hints);
     }
     out
+}
+
+/// From where an endpoint shall be used first. A node is known also where there are no zones.
+fn hints(service: &Value, node: &str, zone: &str) -> Option<Value> {
+    let mut hints = Value::object();
+    match service.at("spec.trafficDistribution").str() {
+        "PreferSameNode" => hints.set("forNodes", value!([{ "name": node }])),
+        "PreferClose" | "PreferSameZone" => {}
+        _ => return None,
+    }
+    if !zone.is_empty() {
+        hints.set("forZones", value!([{ "name": zone }]));
+    }
+    (!hints.is_empty()).then_some(hints)
 }
 
 struct Writer<'a> {
@@ -332,6 +337,28 @@ mod tests {
         assert_eq!(second.writes.len(), 2, "{:?}", short(&second));
         apply(&mut world, &second);
         assert_eq!(world.table(&ENDPOINTSLICES).len(), 1);
+    }
+
+    #[test]
+    fn endpoints_tell_from_where_they_shall_be_used() {
+        let hints = |wish: &str, zoned: bool| {
+            let mut service = service();
+            service.set("spec.trafficDistribution", wish);
+            let mut node = node();
+            if !zoned {
+                node.remove("metadata.labels");
+            }
+            let world = world([service, node, pod(1, true)]);
+            let plan = plan(&EndpointSlices, &world, "web");
+            body(&plan, &ENDPOINTSLICES).at("endpoints").items()[0].at("hints").clone()
+        };
+        let (zone, node) = (value!([{ "name": "z" }]), value!([{ "name": "n1" }]));
+        let both = value!({ "forNodes": (&node), "forZones": (&zone) });
+        assert_eq!(hints("PreferSameNode", true), both);
+        assert_eq!(hints("PreferSameNode", false), value!({ "forNodes": node }));
+        assert_eq!(hints("PreferClose", true), value!({ "forZones": zone }));
+        assert_eq!(hints("PreferClose", false), Value::Null);
+        assert_eq!(hints("", true), Value::Null);
     }
 
     #[test]
