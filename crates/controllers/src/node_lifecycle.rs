@@ -17,6 +17,8 @@ use crate::common::taints::{
 };
 use crate::common::{conditions, pods};
 
+mod zones;
+
 /// The namespace of the nodes' leases.
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// The conditions that a silent kubelet leaves unknown.
@@ -97,7 +99,8 @@ impl Reconciler for NodeLifecycle {
         if ready != "True" {
             plan.writes.extend(unready_pods(node, world, context.now));
         }
-        let wanted = taints(&health, ready, any_ready(world), context.now);
+        let emptied = ready != "True" && self.is_emptied(node, world, &mut plan, context.now);
+        let wanted = taints(&health, ready, emptied, context.now);
         if wanted.items() != node.at("spec.taints").items() {
             plan.writes.push(taint_patch(node, wanted));
         }
@@ -106,6 +109,25 @@ impl Reconciler for NodeLifecycle {
 }
 
 impl NodeLifecycle {
+    /// Whether the pods of a node that is not ready shall leave it; asks to look again where its
+    /// turn is yet to come.
+    fn is_emptied(&self, node: &Value, world: &World, plan: &mut Plan, now: Time) -> bool {
+        let is_ready = |n: &Value| n.condition_is_true("Ready") && self.deadline(n, world) > now;
+        // Where no node is ready, the fault is more likely on this side: nothing is evicted.
+        if !world.table(&NODES).iter().any(|n| is_ready(n)) {
+            return false;
+        }
+        let turn = || zones::turn(node, world, is_ready, now);
+        match zones::is_emptied(node).then_some(now).or_else(turn) {
+            Some(at) if at <= now => true,
+            Some(at) => {
+                plan.requeue(at);
+                false
+            }
+            None => false,
+        }
+    }
+
     /// When the node counts as unreachable if nothing more is heard of it. What counts is when
     /// its heartbeats were observed here: clocks differ, and the control plane may have slept.
     fn deadline(&self, node: &Value, world: &World) -> Time {
@@ -166,15 +188,10 @@ fn unready_pods(node: &Value, world: &World, now: Time) -> Vec<Write> {
         .collect()
 }
 
-fn any_ready(world: &World) -> bool {
-    world.table(&NODES).iter().any(|n| n.condition_is_true("Ready"))
-}
-
 /// The node's taints as its conditions want them; those of others are kept.
-fn taints(node: &Value, ready: &str, any_ready: bool, now: Time) -> Value {
+fn taints(node: &Value, ready: &str, emptied: bool, now: Time) -> Value {
     let is = |kind: &str| node.condition_is_true(kind);
     let unschedulable = node.at("spec.unschedulable").bool();
-    // Where no node is ready, the fault is more likely on this side: nothing is evicted.
     let rules = [
         (NOT_READY, "NoSchedule", ready == "False"),
         (UNREACHABLE, "NoSchedule", ready == "Unknown"),
@@ -183,8 +200,8 @@ fn taints(node: &Value, ready: &str, any_ready: bool, now: Time) -> Value {
         (PID_PRESSURE, "NoSchedule", is("PIDPressure")),
         (NETWORK_UNAVAILABLE, "NoSchedule", is("NetworkUnavailable")),
         (UNSCHEDULABLE, "NoSchedule", unschedulable),
-        (NOT_READY, "NoExecute", ready == "False" && any_ready),
-        (UNREACHABLE, "NoExecute", ready == "Unknown" && any_ready),
+        (NOT_READY, "NoExecute", ready == "False" && emptied),
+        (UNREACHABLE, "NoExecute", ready == "Unknown" && emptied),
     ];
     let mut list: Vec<Value> = node.at("spec.taints").items().to_vec();
     let same = |t: &Value, key: &str, effect: &str| {
@@ -224,6 +241,9 @@ fn taint_patch(node: &Value, taints: Value) -> Write {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::String;
+    use alloc::sync::Arc;
+
     use crate::common::testing::{add, body, events, now, object, plan_key, pod, short, world};
 
     fn node(name: &str, status: &str) -> Value {
@@ -249,12 +269,33 @@ mod tests {
         NodeLifecycle::default().reconcile(&key, world, &Context::at(now, 1))
     }
 
+    /// A node's lease is renewed at a time.
+    fn beat(world: &mut World, name: &str, seconds: i64) {
+        let mut beat = lease(name);
+        beat.set("metadata.resourceVersion", "2");
+        let at = now() + Duration::from_secs(seconds);
+        world.put(&LEASES.group_resource(), Arc::new(beat), at);
+    }
+
+    /// The effects of the taints that a plan sets.
+    fn effects(plan: &Plan) -> Vec<String> {
+        let patches = plan.writes.iter().filter_map(|w| match &w.operation {
+            timonier_reconcile::Operation::Patch { patch, .. } => patch.items().last(),
+            _ => None,
+        });
+        let taints = patches.flat_map(|p| p.at("value").items());
+        taints.map(|t| t.at("effect").str().to_string()).collect()
+    }
+
     #[test]
     fn a_silent_node_becomes_unknown_and_its_pods_unready() {
         let mut world = world([node("n1", "True"), node("n2", "True"), lease("n1"), lease("n2")]);
         add(&mut world, pod("p", &node("n1", "True"), value!({}), true));
         let quiet = at(&world, 49);
         assert!(quiet.writes.is_empty() && quiet.requeue_at.is_some());
+        let lost = effects(&at(&world, 51));
+        assert!(!lost.contains(&"NoExecute".to_string()), "the other node is silent, too");
+        beat(&mut world, "n2", 40);
         let plan = at(&world, 51);
         assert_eq!(
             short(&plan),
@@ -308,6 +349,68 @@ mod tests {
         };
         let taints = patch.items().last().unwrap().at("value").clone();
         assert!(taints.items().iter().all(|t| t.at("effect").str() == "NoSchedule"));
+    }
+
+    /// What happens to a node's pods at a time: whether they are sent away, and when the node is
+    /// looked at again.
+    fn emptied(world: &World, name: &str, seconds: i64) -> (bool, Option<i64>) {
+        let time = now() + Duration::from_secs(seconds);
+        let key = ObjectKey::new("", name);
+        let plan = NodeLifecycle::default().reconcile(&key, world, &Context::at(time, 1));
+        let again = plan.requeue_at.map(|at| at.unix() - now().unix());
+        (effects(&plan).contains(&"NoExecute".to_string()), again)
+    }
+
+    fn zone(nodes: &[(&str, &str)]) -> World {
+        let leases = nodes.iter().map(|(name, _)| lease(name));
+        world(nodes.iter().map(|(name, status)| node(name, status)).chain(leases))
+    }
+
+    #[test]
+    fn where_most_of_a_zone_is_unready_nothing_is_evicted() {
+        let four =
+            |last: &str| zone(&[("n1", "False"), ("n2", "Unknown"), ("n3", last), ("n4", "True")]);
+        assert_eq!(emptied(&four("False"), "n1", 1), (false, Some(50)));
+        assert!(emptied(&four("True"), "n1", 1).0, "two of four");
+        // A node that has fallen silent counts before it is known as such.
+        let mut silent = zone(&[("n1", "False"), ("n2", "False"), ("n3", "True"), ("n4", "True")]);
+        beat(&mut silent, "n4", 40);
+        assert!(!emptied(&silent, "n1", 51).0);
+        // Another zone is another matter, and one without any ready node is emptied.
+        let mut apart = four("False");
+        for name in ["n1", "n2"] {
+            let mut moved = node(name, "False");
+            moved.set("metadata.labels", value!({ "topology.kubernetes.io/zone": "b" }));
+            add(&mut apart, moved);
+        }
+        assert!(emptied(&apart, "n1", 1).0);
+    }
+
+    #[test]
+    fn the_nodes_of_a_zone_are_emptied_one_after_the_other() {
+        let mut world = zone(&[("n1", "False"), ("n2", "False"), ("n3", "True"), ("n4", "True")]);
+        assert!(emptied(&world, "n1", 1).0);
+        assert_eq!(emptied(&world, "n2", 1), (false, Some(11)));
+        let mut first = node("n1", "False");
+        let since = (now() + Duration::from_secs(1)).rfc3339();
+        first.set(
+            "spec.taints",
+            value!([{ "key": NOT_READY, "effect": "NoExecute", "timeAdded": since }]),
+        );
+        add(&mut world, first);
+        assert_eq!(emptied(&world, "n2", 2), (false, Some(11)));
+        assert!(emptied(&world, "n2", 11).0);
+        assert!(emptied(&world, "n1", 11).0, "it stays as it is");
+    }
+
+    #[test]
+    fn most_of_a_large_zone_is_emptied_slowly() {
+        let names: Vec<_> = (10..70).map(|n| format!("n{n}")).collect();
+        let status = |i: usize| if i < 40 { "False" } else { "True" };
+        let all: Vec<_> = names.iter().enumerate().map(|(i, n)| (n.as_str(), status(i))).collect();
+        let world = zone(&all);
+        assert!(emptied(&world, "n10", 1).0);
+        assert!(!emptied(&world, "n11", 1).0 && !emptied(&world, "n11", 20).0);
     }
 
     #[test]
