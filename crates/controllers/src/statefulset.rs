@@ -43,7 +43,11 @@ impl Reconciler for StatefulSets {
             return vec![change.key.clone()];
         }
         if change.is(&PERSISTENTVOLUMECLAIMS) {
-            return Vec::new();
+            // A pod that waits for a claim that is gone is given another.
+            let sets = world.table(&STATEFULSETS).in_namespace(&change.key.namespace);
+            let gone = change.new.is_none();
+            let losers = sets.filter(|s| gone && identity::is_claim_of(s, &change.key.name));
+            return losers.map(|s| s.key()).collect();
         }
         let mut keys = change.controllers("apps", "StatefulSet");
         if let Some(object) = change.new.as_ref().filter(|o| o.controller().is_none()) {
@@ -179,6 +183,9 @@ impl Step<'_> {
                 }
                 continue;
             }
+            if pod.at("status.phase").str() == "Pending" && !pod.is_deleting() {
+                self.create_claims(ordinal);
+            }
             if ordered && !self.is_healthy(&pod) {
                 return false;
             }
@@ -262,22 +269,27 @@ impl Step<'_> {
         let revision = if self.keeps_current(ordinal) { &self.current } else { &self.update };
         let pod = identity::pod(self.set, revision, ordinal);
         let (pod_name, name) = (pod.name(), self.set.name());
+        self.create_claims(ordinal);
+        let what = format!("create Pod {pod_name} in StatefulSet {name}");
+        let done = Reason::normal(self.set, "SuccessfulCreate", format!("{what} successful"));
+        let failed = Reason::warning(self.set, "FailedCreate", format!("{what} failed error: "));
+        self.writes.push(Write::create(&PODS, pod).event(done).on_failure(failed));
+    }
+
+    /// Makes the claims of an ordinal that are not there.
+    fn create_claims(&mut self, ordinal: i64) {
+        let (pod, name) = (identity::pod_name(self.set, ordinal), self.set.name());
         for claim in claims(self.set, ordinal) {
             if self.world.get(&PERSISTENTVOLUMECLAIMS, &claim.key()).is_some() {
                 continue;
             }
-            let what =
-                format!("create Claim {} Pod {pod_name} in StatefulSet {name}", claim.name());
+            let what = format!("create Claim {} Pod {pod} in StatefulSet {name}", claim.name());
             let done = Reason::normal(self.set, "SuccessfulCreate", format!("{what} success"));
             let failed =
                 Reason::warning(self.set, "FailedCreate", format!("{what} failed error: "));
             self.writes
                 .push(Write::create(&PERSISTENTVOLUMECLAIMS, claim).event(done).on_failure(failed));
         }
-        let what = format!("create Pod {pod_name} in StatefulSet {name}");
-        let done = Reason::normal(self.set, "SuccessfulCreate", format!("{what} successful"));
-        let failed = Reason::warning(self.set, "FailedCreate", format!("{what} failed error: "));
-        self.writes.push(Write::create(&PODS, pod).event(done).on_failure(failed));
     }
 
     fn delete(&mut self, pod: &Value) {

@@ -77,6 +77,15 @@ pub fn claims(set: &Value, ordinal: i64) -> Vec<Value> {
     set.at("spec.volumeClaimTemplates").items().iter().map(make).collect()
 }
 
+/// Whether a claim of this name is one of the set's, as far as the name tells.
+pub fn is_claim_of(set: &Value, name: &str) -> bool {
+    let of = |template: &Value| {
+        let rest = name.strip_prefix(template.name())?.strip_prefix('-')?;
+        rest.strip_prefix(set.name())?.strip_prefix('-')?.parse::<i64>().ok()
+    };
+    set.at("spec.volumeClaimTemplates").items().iter().any(|t| of(t).is_some())
+}
+
 /// Makes a pod an owner of a claim, which then goes with it.
 pub fn give_to(claim: &Value, pod: &Value) -> Write {
     let patch = value!({ "metadata": { "ownerReferences": [(&reference(pod))] } });

@@ -160,3 +160,24 @@ fn parallel_sets_start_all_at_once_and_failed_pods_are_made_again() {
         &"RecreatingFailedPod: StatefulSet ns/db is recreating failed Pod db-1".to_string()
     ));
 }
+
+#[test]
+fn a_pending_pod_is_given_the_claim_that_it_lost() {
+    let mut world = world([set(1)]);
+    let first = plan(&StatefulSets, &world, "db");
+    apply(&mut world, &first);
+    let key = ObjectKey::new("ns", "data-db-0");
+    let claim = world.get(&PERSISTENTVOLUMECLAIMS, &key).unwrap().clone();
+    let resource = PERSISTENTVOLUMECLAIMS.group_resource();
+    let change = world.remove(&resource, &claim, now()).unwrap();
+    assert_eq!(StatefulSets.concerns(&change, &world), [ObjectKey::new("ns", "db")]);
+    let made = |world: &World| {
+        short(&plan(&StatefulSets, world, "db"))
+            .contains(&"create persistentvolumeclaims data-db-0".to_string())
+    };
+    assert!(!made(&world), "a running pod has its volume");
+    let mut pod = Value::clone(world.get(&PODS, &ObjectKey::new("ns", "db-0")).unwrap());
+    pod.set("status", value!({ "phase": "Pending" }));
+    add(&mut world, pod);
+    assert!(made(&world));
+}
