@@ -9,7 +9,7 @@ TOOLS  := $(CURDIR)/target/tools
 SEEDS  ?= 1000
 export TIMONIER_TOOLS := $(TOOLS)
 export AREA FOCUS RESULT PROCS NODES
-CONFORMANCE = cd tests/conformance && go build -o $(abspath $(TARGET))/conformance ./cmd/conformance \
+CONFORMANCE = tests/need-go && cd tests/conformance && go build -o $(abspath $(TARGET))/conformance ./cmd/conformance \
 	&& exec $(abspath $(TARGET))/conformance -bin $(abspath $(BIN))
 
 .PHONY: help up down build test check unit sim e2e fresh bench tools conformance conformance-sample build-deps test-deps clean
@@ -52,7 +52,7 @@ conformance: build test-deps tools ## Kubernetes' own conformance tests; AREA=si
 	$(CONFORMANCE) run
 
 conformance-sample: build test-deps tools ## Ten minutes of the conformance tests that passed before
-	cd tests/conformance && go test ./cmd/...
+	tests/need-go && cd tests/conformance && go test ./cmd/...
 	$(CONFORMANCE) sample
 
 fresh: ## `make up` and `make down` on a Debian 12 made for it, in a directory
