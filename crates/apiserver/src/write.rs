@@ -11,6 +11,7 @@ use timonier_store::{Error, Expect, Item};
 use crate::admission::{self, Operation, Request, resource_quota};
 use crate::call::{Call, Object};
 use crate::strategy::Part;
+use crate::verbs::fresh;
 use crate::{
     managed, metadata, network, particulars, rules, storage, strategy, structure, versions,
 };
@@ -37,13 +38,19 @@ pub async fn modify(
     write: Write<'_>,
     mut change: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
 ) -> Result<Object, ApiError> {
-    let key = call.key(write.name);
     for _ in 0..ATTEMPTS {
-        let snapshot = call.server.store.snapshot();
-        let item = snapshot.get(&key).ok_or_else(|| call.not_found(write.name))?.clone();
+        let item = fresh::find(call, write.name).await?;
+        let item = item.ok_or_else(|| call.not_found(write.name))?;
         let old = call.read(&item).await?;
-        let mut new = change(&old)?;
-        check_preconditions(call, write.name, &new, &old)?;
+        let changed = change(&old).and_then(|new| {
+            check_preconditions(call, write.name, &new, &old)?;
+            Ok(new)
+        });
+        let mut new = match changed {
+            Ok(new) => new,
+            Err(refusal) if fresh::is_newest(call, &item).await? => return Err(refusal),
+            Err(_) => continue,
+        };
         let sent = strategy::prepare_update(call, write.part, &mut new, &old);
         particulars::on_update(call, &mut new, &old);
         structure::default(&call.row, &mut new, call.server.env.now());

@@ -15,14 +15,14 @@
 //! - A watcher gets every event of its prefix after its revision, in order, or an error: at the
 //!   start ([`Compacted`]) or at the end ([`WatchEnd`]). It is never skipped over.
 //! - A snapshot never changes and never blocks a writer.
+//! - A fresh snapshot holds every write that was done before it was asked for, whoever wrote it.
 //! - Memory is bounded: the ring by count, age and bytes; each watcher's queue; each batch.
 //! - After a failed sync nothing more is written until the store is opened again. A full disk
 //!   refuses writes, loses nothing, and writes go on when there is room again.
 //!
 //! Deliberately absent: objects and their meaning (`timonier-apiserver`), leases as objects, home
 //! made consensus (several control planes share an etcd cluster), a durable event log (a watch
-//! from before a restart is answered with [`Compacted`], and its client lists again), reads that
-//! ask every control plane on a shared etcd first.
+//! from before a restart is answered with [`Compacted`], and its client lists again).
 
 mod backend;
 mod commit;

@@ -89,6 +89,22 @@ impl Shared {
         seen.is_ok_and(|p| p.revision >= revision)
     }
 
+    /// Waits for a state of this kind; `None` if the store was closed first.
+    #[cfg(feature = "etcd")]
+    pub async fn wait_until(&self, wanted: impl Fn(&Snapshot) -> bool) -> Option<Snapshot> {
+        let mut progress = self.progress.subscribe();
+        loop {
+            let closed = progress.borrow_and_update().closed;
+            let snapshot = self.snapshot();
+            if wanted(&snapshot) {
+                return Some(snapshot);
+            }
+            if closed || progress.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
     /// Ends the watches and whoever waits; writers refuse from then on.
     pub fn close(&self) {
         self.log().close();

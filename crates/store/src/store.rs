@@ -163,9 +163,20 @@ impl Store {
         self.write(key.into(), Intent::Delete, expect).await
     }
 
-    /// The present state.
+    /// The present state. On an etcd, what others wrote may be missing: see [`Store::fresh`].
     pub fn snapshot(&self) -> Snapshot {
         self.shared.snapshot()
+    }
+
+    /// The present state, with whatever was written to the keys with this prefix before the call:
+    /// also by other control planes on the same etcd, and also where a write's answer was lost.
+    /// Costs a round trip with etcd, and nothing elsewhere. May wait for etcd's watch, for as long
+    /// as that takes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where etcd does not answer, [`Error::Closed`].
+    pub async fn fresh(&self, prefix: &str) -> Result<Snapshot, Error> {
+        self.writer.fresh(&self.shared, prefix).await
     }
 
     /// The state at a revision of the recent past; `None` where it is forgotten, or not yet

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backend::Backend;
 use crate::commit::{BATCH, BATCH_BYTES, Committer, Request};
 use crate::shared::Shared;
-use crate::{Error, Options, Pace};
+use crate::{Error, Options, Pace, Snapshot};
 
 /// Requests that may wait for the thread; more wait in their callers.
 const QUEUE: usize = 2 * BATCH;
@@ -94,6 +94,16 @@ impl Writer {
                 let _ = reply.send(etcd.write(key, intent, expect).await);
                 Ok(())
             }
+        }
+    }
+
+    /// The state with all that was written to the keys with a prefix, by whomever.
+    pub async fn fresh(&self, shared: &Shared, _prefix: &str) -> Result<Snapshot, Error> {
+        match self {
+            // Nobody else writes, and what is answered is visible.
+            Writer::Inline(_) | Writer::Queue(_) => Ok(shared.snapshot()),
+            #[cfg(feature = "etcd")]
+            Writer::Etcd(etcd) => etcd.fresh(_prefix).await,
         }
     }
 

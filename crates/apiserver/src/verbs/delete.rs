@@ -8,6 +8,7 @@ use timonier_store::{Error, Expect};
 
 use crate::admission::{self, Operation, Request};
 use crate::call::{Call, Object};
+use crate::verbs::fresh;
 use crate::{particulars, storage, versions, write};
 
 /// What a delete did.
@@ -80,12 +81,15 @@ pub async fn delete(
     options: &DeleteOptions,
 ) -> Result<Deleted, ApiError> {
     warn_of_orphans(call, options);
-    let key = call.key(name);
     for _ in 0..ATTEMPTS {
-        let snapshot = call.server.store.snapshot();
-        let item = snapshot.get(&key).ok_or_else(|| call.not_found(name))?.clone();
+        let item = fresh::find(call, name).await?.ok_or_else(|| call.not_found(name))?;
         let old = call.read(&item).await?;
-        check_preconditions(call, name, &old, &options.preconditions)?;
+        if let Err(refusal) = check_preconditions(call, name, &old, &options.preconditions) {
+            match fresh::is_newest(call, &item).await? {
+                true => return Err(refusal),
+                false => continue,
+            }
+        }
         let request = Request {
             call,
             operation: Operation::Delete,
@@ -113,7 +117,7 @@ pub async fn delete(
             }
         };
         let bytes = storage::encode(&versions::to_storage(call, new).await?);
-        match write::put(call, key.clone(), bytes, Expect::Revision(item.mod_revision)).await {
+        match write::put(call, item.key.clone(), bytes, Expect::Revision(item.mod_revision)).await {
             Ok(item) => return Ok(Deleted::Pending(call.object(item).await?)),
             Err(Error::Conflict { current: None }) => return Err(call.not_found(name)),
             Err(Error::Conflict { .. }) => {}

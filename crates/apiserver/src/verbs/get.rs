@@ -5,13 +5,18 @@ use timonier_meta::ApiError;
 use crate::call::{Call, Object};
 use crate::verbs::fresh;
 
-/// Reads an object. A `resourceVersion` is the oldest state that will do.
+/// Reads an object. A `resourceVersion` is the oldest state that will do;
+/// without one it is the newest.
 pub async fn get(call: &Call<'_>, resource_version: Option<u64>) -> Result<Object, ApiError> {
     let name = call.info.path_name();
-    if let Some(revision) = resource_version {
-        fresh::wait(call, revision).await?;
-    }
-    let snapshot = call.server.store.snapshot();
-    let item = snapshot.get(&call.key(name)).ok_or_else(|| call.not_found(name))?;
+    let key = call.key(name);
+    let snapshot = match resource_version {
+        Some(revision) => {
+            fresh::wait(call, revision).await?;
+            call.server.store.snapshot()
+        }
+        None => fresh::newest(call, &key).await?,
+    };
+    let item = snapshot.get(&key).ok_or_else(|| call.not_found(name))?;
     call.object(item.clone()).await
 }

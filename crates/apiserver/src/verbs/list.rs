@@ -29,14 +29,14 @@ pub async fn list(call: &Call<'_>, query: &ListQuery) -> Result<Page, ApiError> 
     let filter = Filter::new(call, query)?;
     let prefix = storage::prefix(&call.row, call.namespace());
     let (snapshot, after) = if query.continue_token.is_empty() {
-        (snapshot(call, query).await?, None)
+        (snapshot(call, query, &prefix).await?, None)
     } else {
         if query.revision.is_some_and(|r| r > 0) {
             let text = "specifying resource version is not allowed when using continue";
             return Err(ApiError::bad_request(text));
         }
         let token = Token::decode(&query.continue_token)?;
-        let snapshot = token.snapshot(call)?;
+        let snapshot = token.snapshot(call, &prefix).await?;
         (snapshot, Some(format!("{prefix}{}", token.after)))
     };
     if let Some(key) = filter.only_key(call) {
@@ -89,9 +89,13 @@ async fn page(
 }
 
 /// The state that the options ask for.
-async fn snapshot(call: &Call<'_>, query: &ListQuery) -> Result<Snapshot, ApiError> {
+async fn snapshot(call: &Call<'_>, query: &ListQuery, prefix: &str) -> Result<Snapshot, ApiError> {
     let store = &call.server.store;
-    let Some(revision) = query.revision.filter(|r| *r > 0) else { return Ok(store.snapshot()) };
+    let revision = match query.revision {
+        None => return fresh::newest(call, prefix).await,
+        Some(0) => return Ok(store.snapshot()),
+        Some(revision) => revision,
+    };
     fresh::wait(call, revision).await?;
     // A page of a stated revision is of exactly that one, unless the client says otherwise.
     let exact = query.matching == Match::Exact || query.matching == Match::Unset && query.limit > 0;
@@ -148,17 +152,16 @@ impl Token {
         Ok(Token { revision, after: start.trim_end_matches('\0').to_string() })
     }
 
-    fn snapshot(&self, call: &Call<'_>) -> Result<Snapshot, ApiError> {
-        let store = &call.server.store;
-        match self.revision {
-            None => Ok(store.snapshot()),
-            Some(revision) => store.snapshot_at(revision).ok_or_else(|| {
-                let mut error = ApiError::expired(EXPIRED);
-                let newest = Token { revision: None, after: self.after.clone() };
-                error.continue_token = newest.encode();
-                error
-            }),
-        }
+    async fn snapshot(&self, call: &Call<'_>, prefix: &str) -> Result<Snapshot, ApiError> {
+        let Some(revision) = self.revision else { return fresh::newest(call, prefix).await };
+        // The first page may be another control plane's.
+        fresh::wait(call, revision).await?;
+        call.server.store.snapshot_at(revision).ok_or_else(|| {
+            let mut error = ApiError::expired(EXPIRED);
+            let newest = Token { revision: None, after: self.after.clone() };
+            error.continue_token = newest.encode();
+            error
+        })
     }
 }
 

@@ -9,8 +9,8 @@ use crate::call::{Call, Object};
 use crate::http::body::unsupported;
 use crate::query::{FieldValidation, WriteQuery};
 use crate::strategy::{self, Part};
-use crate::verbs::create;
 use crate::verbs::update::check_name;
+use crate::verbs::{create, fresh};
 use crate::write::{self, Write};
 use crate::{decode, managed};
 
@@ -49,7 +49,7 @@ pub async fn apply_object(
     // The schema was asked when the object was applied; what is left has its types.
     let settled = WriteQuery { field_validation: FieldValidation::Ignore, ..options.clone() };
     for _ in 0..ATTEMPTS {
-        let exists = call.server.store.snapshot().get(&call.key(name)).is_some();
+        let exists = fresh::find(call, name).await?.is_some();
         let done = if exists || part != Part::Main {
             let changed = write::modify(call, write, |old| {
                 let mut new = managed::apply(call, part, old, &applied, options.force)?;

@@ -5,7 +5,7 @@ use timonier_object::Value;
 
 use crate::call::{Call, Object};
 use crate::strategy::{self, Part};
-use crate::verbs::create;
+use crate::verbs::{create, fresh};
 use crate::write::{self, Write};
 
 /// What an update did.
@@ -27,7 +27,7 @@ pub async fn update(
     check_name(&mut object, name)?;
     let stated = object.resource_version();
     let unconditional = stated.is_empty() || stated == "0";
-    let exists = call.server.store.snapshot().get(&call.key(name)).is_some();
+    let exists = fresh::find(call, name).await?.is_some();
     if !exists && part == Part::Main && call.row.strategy.create_on_update && unconditional {
         return create::create(call, object, dry_run).await.map(Updated::Created);
     }

@@ -61,7 +61,10 @@ pub async fn watch(call: &Call<'_>, query: &ListQuery) -> Result<Watch, ApiError
     let from = match from {
         Some(revision) => revision,
         None => {
-            let snapshot = store.snapshot();
+            let snapshot = match query.revision {
+                None => fresh::newest(call, &prefix).await?,
+                Some(_) => store.snapshot(),
+            };
             if initial {
                 items.extend(snapshot.range(&prefix, None).cloned());
             }

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! All keys under the prefix are in memory, as with the embedded engine; one watch keeps them
-//! up. What another control plane writes is seen with the delay of that watch. Keys with a time
-//! to live hang on etcd's leases, many on one.
+//! up. What another control plane writes is seen with the delay of that watch, and so is a write
+//! whose answer was lost; whoever must not miss them asks etcd first ([`Etcd::fresh`]). Keys with a
+//! time to live hang on etcd's leases, many on one.
 
 mod grpc;
 mod wire;
@@ -24,7 +25,7 @@ use crate::commit::{Intent, deleted, item_of};
 use crate::log::Entry;
 use crate::shared::Shared;
 use crate::snapshot::State;
-use crate::{Error, Event, EventKind, Expect, Item, Options};
+use crate::{Error, Event, EventKind, Expect, Item, Options, Snapshot};
 use grpc::{Channel, EXHAUSTED, Failure, INVALID};
 use wire::{KeyValue, Out, Range, Txn, Watch, WatchEvent};
 
@@ -125,6 +126,37 @@ impl Etcd {
                 deleted(&last, &former.value, txn.revision, options)
             }
         }))
+    }
+
+    /// The state, when it holds for the keys with a prefix whatever etcd holds for them now.
+    ///
+    /// etcd tells the revision of the last write among them and how many they are. A copy that has
+    /// come to that revision and has as many keys is the same: what it could lack are deletions,
+    /// and they would leave fewer keys; whatever was both written and deleted since leaves nothing.
+    /// So nothing has to be known of writes to other keys, of which the watch does not tell. (etcd's
+    /// notices of progress would, but before 3.4.25 and 3.5.8 they overtake events.)
+    pub async fn fresh(&self, prefix: &str) -> Result<Snapshot, Error> {
+        const DESCENDING: i64 = 2;
+        const BY_LAST_WRITE: i64 = 3;
+        let full = format!("{}{prefix}", self.prefix);
+        let last = Out::default()
+            .bytes(1, &start_of(&full))
+            .bytes(2, &end_of(&full))
+            .number(3, 1)
+            .number(5, DESCENDING)
+            .number(6, BY_LAST_WRITE)
+            // Keys without values.
+            .number(8, 1);
+        let answer = self.channel.call("KV/Range", last.finish()).await;
+        let answer = answer.map_err(|e| error_of(e, &Intent::Delete))?;
+        let there = Range::read(answer).ok_or_else(broken)?;
+        let written = there.kvs.first().map_or(0, |kv| kv.mod_revision);
+        let same = |here: &Snapshot| {
+            here.revision >= there.revision
+                || here.revision >= written
+                    && here.range(prefix, None).count() as u64 == there.count
+        };
+        self.shared.wait_until(same).await.ok_or(Error::Closed)
     }
 
     async fn visible(&self, revision: u64) -> Result<(), Error> {

@@ -138,6 +138,8 @@ pub struct Range {
     pub revision: u64,
     pub kvs: Vec<KeyValue>,
     pub more: bool,
+    /// How many keys there are, whatever part of them was asked for.
+    pub count: u64,
 }
 
 impl Range {
@@ -148,6 +150,7 @@ impl Range {
                 (1, Field::Bytes(b)) => range.revision = header(b)?,
                 (2, Field::Bytes(b)) => range.kvs.push(KeyValue::read(b)?),
                 (3, Field::Number(n)) => range.more = n != 0,
+                (4, Field::Number(n)) => range.count = n as u64,
                 _ => {}
             }
             Some(())
@@ -280,8 +283,9 @@ mod tests {
     fn responses_round_trip() {
         let header = Out::default().number(1, -1).number(3, 300);
         let range = Out::default().message(1, header).message(2, kv("/a", &[0; 300])).number(3, 1);
-        let range = Range::read(range.finish().into()).unwrap();
+        let range = Range::read(range.number(4, 9).finish().into()).unwrap();
         assert_eq!((range.revision, range.more, range.kvs.len()), (300, true, 1));
+        assert_eq!(range.count, 9);
         let found = &range.kvs[0];
         assert_eq!((&found.key[..], found.value.len()), (&b"/a"[..], 300));
         assert_eq!((found.create_revision, found.mod_revision), (3, i64::MAX as u64));

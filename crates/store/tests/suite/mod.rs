@@ -75,6 +75,7 @@ pub async fn writes(place: &impl Place) {
     assert_eq!(store.snapshot().get("/a"), None);
 
     let again = put(&store, "/a", "").await;
+    assert_eq!(store.fresh("/").await.unwrap().get("/a"), Some(&again));
     assert_eq!(again.create_revision, again.mod_revision);
     assert_eq!(again.value, stamped("", again.mod_revision));
     store.close().await;
