@@ -108,7 +108,8 @@ func (p phase) ginkgo(ctx context.Context, s *settings, dir string, args []strin
 	command.Cancel = func() error {
 		// The test program outlives ginkgo and holds the pipe that is read here.
 		time.AfterFunc(interruptGrace, func() { syscall.Kill(-command.Process.Pid, syscall.SIGKILL) })
-		return command.Process.Signal(syscall.SIGINT)
+		// Of ginkgo alone the test programs would hear nothing and run on to their end.
+		return syscall.Kill(-command.Process.Pid, syscall.SIGINT)
 	}
 	command.WaitDelay = interruptGrace
 	command.Stderr = log
