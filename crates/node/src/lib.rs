@@ -18,6 +18,7 @@ mod config;
 mod container;
 mod dispatcher;
 pub mod dns;
+mod eviction;
 mod grpc;
 mod hooks;
 mod housekeeping;

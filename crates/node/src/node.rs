@@ -22,7 +22,7 @@ use crate::seams::{Images, Network};
 use crate::services::Services;
 use crate::shared::Shared;
 use crate::volumes::host::{Kernel, Mounts};
-use crate::{dispatcher, housekeeping};
+use crate::{dispatcher, eviction, housekeeping};
 
 /// Why a node cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,7 @@ impl Node {
         let registration = Registration::new(shared.clone(), self.machine.clone());
         self.background.spawn(registration.run(self.images_changed.clone()));
         self.background.spawn(housekeeping::run(shared.clone(), self.images_changed.clone()));
+        self.background.spawn(eviction::run(shared.clone()));
         let pods = dispatcher::run(shared, found, cgroups);
         tokio::select! {
             () = pods => {}

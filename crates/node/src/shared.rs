@@ -45,9 +45,14 @@ impl Shared {
 
     /// Tells the worker of a sandbox that something has changed there.
     pub fn nudge(&self, sandbox: &str) {
+        self.tell(sandbox, Message::Runtime);
+    }
+
+    /// Tells the worker of a sandbox.
+    pub fn tell(&self, sandbox: &str, message: Message) {
         let sandboxes = self.sandboxes.lock().expect("no panic holds it");
         if let Some(to) = sandboxes.get(sandbox) {
-            let _ = to.send(Message::Runtime);
+            let _ = to.send(message);
         }
     }
 

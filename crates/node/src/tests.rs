@@ -127,6 +127,51 @@ async fn a_claim_that_is_read_only_is_mounted_so() {
     assert_eq!(found, [("/ro", true), ("/rw", false)]);
 }
 
+/// Waits until a pod was evicted; gives why.
+async fn evicted(bench: &Bench, name: &str) -> String {
+    let pod = bench.until(name, |p| p.at("status.phase").str() == "Failed").await;
+    assert_eq!(pod.at("status.reason").str(), "Evicted");
+    let message = pod.at("status.message").str().to_string();
+    let event = format!("Evicted: {message}");
+    bench.holds("an Event tells it", || bench.events(name).contains(&event)).await;
+    message
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_takes_too_much_disk_goes() {
+    let bench = Bench::new("disk");
+    let volume = |limit: &str| value!([{ "name": "data", "emptyDir": { "sizeLimit": limit } }]);
+    let mounts = value!([{ "name": "data", "mountPath": "/data" }]);
+    for (name, limit) in [("small", "1Mi"), ("large", "1Gi")] {
+        bench.pod(
+            name,
+            value!({ "volumes": (volume(limit)),
+                "containers": [{ "name": "c", "image": "web:1", "volumeMounts": (&mounts) }] }),
+        );
+    }
+    bench.pod(
+        "layer",
+        value!({ "containers": [{ "name": "c", "image": "web:1",
+            "resources": { "limits": { "ephemeral-storage": "1Mi" } } }] }),
+    );
+    for name in ["small", "large", "layer"] {
+        bench.until(name, ready).await;
+    }
+    for name in ["small", "large"] {
+        let file = bench.file(name, "volumes/kubernetes.io~empty-dir/data/below/file");
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(&file, vec![1; 2 << 20]).unwrap();
+        fs::File::open(&file).unwrap().sync_all().unwrap();
+    }
+    let why = "Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". ";
+    assert_eq!(evicted(&bench, "small").await, why);
+    assert!(ready(&bench.read("layer").unwrap()));
+    bench.runtime.fill_layers(2 << 20);
+    let why = "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ";
+    assert_eq!(evicted(&bench, "layer").await, why);
+    assert!(ready(&bench.read("large").unwrap()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_killed_agent_finds_everything_again() {
     let mut bench = Bench::new("found");

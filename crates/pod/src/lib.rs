@@ -24,6 +24,7 @@ mod container_status;
 pub mod dns;
 pub mod downward;
 pub mod env;
+pub mod eviction;
 pub mod image;
 pub mod life;
 pub mod memory;

@@ -230,12 +230,14 @@ impl Memory {
         };
     }
 
-    /// The node ends the pod: eviction. The decision stands.
-    pub fn evict(&mut self, reason: &str, message: String, grace: i64, now: Time) {
-        if self.ending.is_none() {
+    /// The node ends the pod: eviction. The decision stands. Whether it was not ending already.
+    pub fn evict(&mut self, reason: &str, message: String, grace: i64, now: Time) -> bool {
+        let new = self.ending.is_none();
+        if new {
             let cause = Cause::Failed;
             self.ending = Some(Ending { cause, since: now, grace, reason: reason.into(), message });
         }
+        new
     }
 
     /// Whether work is under way that must finish before the sandbox may go.

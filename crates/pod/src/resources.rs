@@ -202,9 +202,14 @@ pub fn qos(pod: &Value) -> Qos {
     }
 }
 
+/// Whether the node or the cluster cannot do without the pod.
+pub fn is_critical(pod: &Value) -> bool {
+    pod.at("spec.priority").int_or(0) >= CRITICAL_PRIORITY
+}
+
 /// Upstream `GetContainerOOMScoreAdjust`: who dies first when the node is out of memory.
 pub fn oom_score_adj(pod: &Value, container: &Value, memory_capacity: i64) -> i64 {
-    if pod.at("spec.priority").int_or(0) >= CRITICAL_PRIORITY {
+    if is_critical(pod) {
         return -997;
     }
     match qos(pod) {

@@ -29,6 +29,7 @@
 
 pub mod api;
 mod cgroup;
+mod disk_usage;
 mod embedded;
 mod error;
 mod file_watch;
@@ -44,6 +45,7 @@ use std::ffi::OsString;
 
 pub use api::*;
 pub use cgroup::Cgroups;
+pub use disk_usage::DiskUsage;
 pub use embedded::{Config, EmbeddedRuntime};
 pub use file_watch::FileWatch;
 pub use foreground::{Foreground, run_foreground};

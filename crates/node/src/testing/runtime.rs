@@ -28,6 +28,7 @@ struct State {
     exec: VecDeque<i32>,
     /// Containers that ignore the stop signal.
     stubborn: Vec<String>,
+    layer: u64,
 }
 
 /// Containers that do what tests say.
@@ -46,6 +47,7 @@ impl Default for Toy {
             next: 0,
             exec: VecDeque::new(),
             stubborn: Vec::new(),
+            layer: 0,
         };
         let events = broadcast::channel(100).0;
         Toy { state: Mutex::new(state), events, changed: watch::Sender::new(0) }
@@ -53,6 +55,11 @@ impl Default for Toy {
 }
 
 impl Toy {
+    /// From now on every container's writable layer takes this many bytes.
+    pub fn fill_layers(&self, bytes: u64) {
+        self.state.lock().unwrap().layer = bytes;
+    }
+
     /// What has been asked for, in order.
     pub fn log(&self) -> Vec<String> {
         self.state.lock().unwrap().log.clone()
@@ -272,7 +279,8 @@ impl Runtime for Toy {
     }
 
     async fn container_stats(&self, _: &str) -> Result<ContainerStats> {
-        Ok(ContainerStats::default())
+        let writable_bytes = self.state.lock().unwrap().layer;
+        Ok(ContainerStats { writable_bytes, ..ContainerStats::default() })
     }
 
     async fn sandbox_stats(&self, _: &str) -> Result<CgroupStats> {

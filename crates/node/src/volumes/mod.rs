@@ -127,6 +127,18 @@ pub(crate) fn source(inputs: &Inputs, name: &str) -> Option<Source> {
     Some(Source { path, read_only })
 }
 
+/// The volumes of a pod that are kept on the node's disk for it: name and directory.
+pub(crate) fn on_disk(pod: &Value, pod_dir: &Path, node: &NodeFacts) -> Vec<(SmolStr, PathBuf)> {
+    let mut out = Vec::new();
+    for volume in pod.at("spec.volumes").items() {
+        let kind = volumes::read(pod, volume, node);
+        if let Volume::EmptyDir { memory: false, .. } | Volume::Files { memory: false } = kind {
+            out.push((volume.at("name").smol(), own_dir(pod_dir, volume)));
+        }
+    }
+    out
+}
+
 fn own_dir(pod_dir: &Path, volume: &Value) -> PathBuf {
     let kind = volume.entries().map(|(k, _)| k).find(|k| *k != "name").unwrap_or("emptyDir");
     let plugin = match kind {

@@ -15,7 +15,7 @@ use std::time::Duration as CoreDuration;
 use timonier_meta::{ApiError, SmolStr, Time};
 use timonier_object::Value;
 use timonier_pod::probe::{Kind, Outcome as ProbeOutcome};
-use timonier_pod::{EndStep, Memory, Observed, Stage, StartError};
+use timonier_pod::{EndStep, Event, Memory, Observed, Stage, StartError, eviction};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ pub(crate) enum Message {
     Runtime,
     /// A ConfigMap or Secret that the pod reads has changed.
     Objects,
+    /// The pod takes more than it may, in these words.
+    Evict(String),
 }
 
 /// What became of work done beside the worker.
@@ -169,6 +171,14 @@ impl Worker {
                 self.memory.objects_changed(now);
                 self.refresh.wanted = true;
             }
+            Message::Evict(why) => self.evict(why),
+        }
+    }
+
+    fn evict(&mut self, why: String) {
+        let now = self.shared.now();
+        if self.memory.evict(eviction::REASON, why.clone(), eviction::GRACE, now) {
+            self.shared.recorder.pod(&self.pod, Event::warning(eviction::REASON, why));
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::client::Failure;
 use super::{Shared, blocking, new_id};
 use crate::api::*;
+use crate::disk_usage::DiskUsage;
 use crate::files::{self, ExitRecord};
 use crate::init::{self, Plan};
 use crate::seccomp;
@@ -19,8 +20,6 @@ use crate::shim::protocol::Call;
 
 /// How long a killed container may take to go.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Files of a writable layer that are counted at most.
-const MAX_COUNTED: u64 = 1_000_000;
 
 pub const CONFIG: &str = "container.json";
 
@@ -238,28 +237,12 @@ pub async fn stats(shared: &Arc<Shared>, id: &str) -> Result<ContainerStats> {
     let upper = files::container_dir(&shared.state.dir(&status.sandbox)?, id).join("upper");
     let cgroups = shared.cgroups.clone();
     blocking("read figures", move || {
-        let mut figures = ContainerStats { cgroup: cgroups.stats(&path), ..Default::default() };
-        count(&upper, &mut figures);
-        Ok(figures)
+        let layer = DiskUsage::below(&upper);
+        Ok(ContainerStats {
+            cgroup: cgroups.stats(&path),
+            writable_bytes: layer.bytes,
+            writable_inodes: layer.inodes,
+        })
     })
     .await
-}
-
-/// Adds up what a tree takes on disk. Files may vanish while it looks.
-fn count(dir: &Path, into: &mut ContainerStats) {
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        let Ok(entries) = fs::read_dir(&dir) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            into.writable_bytes += metadata.blocks() * 512;
-            into.writable_inodes += 1;
-            if into.writable_inodes >= MAX_COUNTED {
-                return;
-            }
-            if metadata.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
 }

@@ -238,3 +238,25 @@ pub fn roots_that_cannot_be_written(cluster: &Cluster) -> Result {
     let found = ns.shell("fixed", script)?;
     contains(&found, &["can't create /proc/sys/kernel/panic: Read-only file system\n1\n0\n"])
 }
+
+pub fn limits_of_the_disk(cluster: &Cluster) -> Result {
+    let ns = cluster.namespace("disk-limits")?;
+    let fill = |path: &str| format!("dd if=/dev/zero of={path} bs=1M count=3; sleep 1000");
+    let volume = "    volumeMounts: [{name: e, mountPath: /e}]\n  volumes: [{name: e, emptyDir: {sizeLimit: 1Mi}}]\n";
+    ns.apply(&pod("volume", &fill("/e/f"), volume))?;
+    let limits = "    resources: {limits: {ephemeral-storage: 1Mi}}\n";
+    ns.apply(&pod("layer", &fill("/f"), limits))?;
+    let chatty = "head -c 3000000 /dev/zero | tr '\\0' x; sleep 1000";
+    ns.apply(&pod("logs", chatty, limits))?;
+    for (name, why) in [
+        ("volume", "Usage of EmptyDir volume \"e\" exceeds the limit \"1Mi\". "),
+        ("layer", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "),
+        ("logs", "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "),
+    ] {
+        let target = format!("pod/{name}");
+        ns.wait("jsonpath={.status.phase}=Failed", &[&target])?;
+        equal("the reason", ns.value(&target, "{.status.reason}")?.as_str(), "Evicted")?;
+        equal("the message", ns.value(&target, "{.status.message}")?.as_str(), why)?;
+    }
+    Ok(())
+}

@@ -49,7 +49,7 @@ pub fn beside() -> Vec<Case> {
         addresses: node_ports_and_host_ports, client_affinity, names_without_addresses, names_of_a_stateful_set;
         clients: older_and_newer_kubectl, helm_releases;
         environment: fields_and_resources, projected_volumes, paths_within_volumes, host_paths, the_api_from_within;
-        confinement: users_and_groups, namespaces_of_the_host, system_call_filters, quality_of_service_in_cgroups, roots_that_cannot_be_written;
+        confinement: users_and_groups, namespaces_of_the_host, system_call_filters, quality_of_service_in_cgroups, roots_that_cannot_be_written, limits_of_the_disk;
         interactive: commands_on_a_terminal, attached_input, copies_both_ways, proxy_serves, debug_containers, run_and_remove;
         logs: followed_to_the_end, parts_of_logs, logs_of_many;
         changing: settings_and_jobs_created, services_and_rules_created, edited_by_an_editor, three_kinds_of_patches, labels_and_annotations, fields_set, rollouts_pause_and_resume, run_and_expose;
