@@ -106,6 +106,7 @@ pub(crate) fn config(parts: &Parts<'_>) -> Result<rt::ContainerConfig, Refused> 
         env: environment(parts, &vars),
         cwd: cwd.unwrap_or(&own.working_dir).into(),
         rootfs: rt::Rootfs::Overlay { lower_dirs: image.lower_dirs.clone() },
+        volumes: image_volumes(own.volumes.keys(), c),
         mounts: mounts(parts, &vars, &security, host)?,
         security: process(shared, &security, &own.user)?,
         devices: Vec::new(),
@@ -125,6 +126,29 @@ pub(crate) fn config(parts: &Parts<'_>) -> Result<rt::ContainerConfig, Refused> 
         )),
         pid: parts.target.clone().map(rt::PidMode::Target),
     })
+}
+
+/// The volumes of an image that no volume of the pod is mounted over, without `.` and `..`; a
+/// parent comes before what is below it.
+fn image_volumes<'a>(paths: impl Iterator<Item = &'a String>, container: &Value) -> Vec<String> {
+    let clean = |path: &str| {
+        let mut parts: Vec<&str> = Vec::new();
+        for part in path.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        format!("/{}", parts.join("/"))
+    };
+    let mounted = container.at("volumeMounts").items().iter();
+    let mounted: Vec<String> = mounted.map(|m| clean(m.at("mountPath").str())).collect();
+    let mut out: Vec<String> = paths.map(|p| clean(p)).collect();
+    out.retain(|p| p != "/" && !mounted.contains(p));
+    out.sort();
+    out.dedup();
+    out
 }
 
 fn labels(pod: &Value, name: &str) -> BTreeMap<String, String> {
@@ -336,6 +360,13 @@ fn stop_signal(container: &Value, image: &str) -> i32 {
 mod tests {
     use super::*;
     use timonier_object::value;
+
+    #[test]
+    fn volumes_of_images() {
+        let paths = ["/data/", "b", "/", "/a/./x/../y", "/a", "/mine", "/data"].map(String::from);
+        let c = value!({ "volumeMounts": [{ "name": "v", "mountPath": "/mine/" }] });
+        assert_eq!(image_volumes(paths.iter(), &c), ["/a", "/a/y", "/b", "/data"]);
+    }
 
     #[test]
     fn signals() {

@@ -80,6 +80,9 @@ pub struct ContainerConfig {
     /// Empty means `/`. Created if missing.
     pub cwd: String,
     pub rootfs: Rootfs,
+    /// Directories of the root that are mounts of their own, a parent before what is below it:
+    /// with the image's content, and written to where the root is read-only. Made if missing.
+    pub volumes: Vec<String>,
     pub mounts: Vec<Mount>,
     pub security: Security,
     pub devices: Vec<Device>,

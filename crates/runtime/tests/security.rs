@@ -181,3 +181,24 @@ async fn no_path_leads_through_a_descriptor_of_the_host() {
         std::fs::read_dir(outside).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["true"], "something was made outside");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_of_the_image_are_written_to_below_a_read_only_root() {
+    let Some(f) = Fixture::new().await else { return };
+    let script = "
+        touch /x 2>/dev/null && echo LEAK root
+        for dir in /bin /new/deep /new; do touch $dir/written && echo $dir; done
+        test -x /bin/busybox && echo image
+        grep -c ' /new/deep ' /proc/mounts
+        test -e /proc/self/status && echo proc";
+    let (_, text) = f
+        .script(script, |c| {
+            c.security.readonly_rootfs = true;
+            c.volumes = ["/bin", "/new", "/new/deep", "/proc"].map(String::from).into();
+        })
+        .await;
+    assert_eq!(text, "/bin\n/new/deep\n/new\nimage\n1\nproc");
+    // The image itself stays as it is.
+    let (_, text) = f.script("ls -d /bin/written /new 2>/dev/null; echo end", |_| {}).await;
+    assert_eq!(text, "end");
+}

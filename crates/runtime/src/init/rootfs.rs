@@ -54,6 +54,10 @@ pub fn enter(plan: &Plan, cgroups: &Cgroups) -> Outcome<()> {
             .explain(|| "open the container's root".into())?;
     let root = root.as_fd();
 
+    // Before all other mounts: a link of the image then leads to the image's own files only.
+    for path in &plan.config.volumes {
+        own_mount(root, path)?;
+    }
     let user_targets: Vec<String> = binds.iter().map(|m| clean(&m.target)).collect();
     for prepared in kernel_mounts(plan, cgroups)? {
         if !user_targets.contains(&clean(&prepared.target)) {
@@ -147,6 +151,15 @@ fn overlay_by_text(lower: &[PathBuf], dir: &Path, point: &Path) -> Outcome<()> {
     let options = std::ffi::CString::new(options).map_err(|_| "mount overlay: NUL in a path")?;
     mount("overlay", point, "overlay", rustix::mount::MountFlags::empty(), options.as_c_str())
         .explain(|| "mount overlay".into())
+}
+
+/// Makes a directory of the root a mount of its own. It shows what it did, and what is written
+/// goes into the container's layer as before.
+fn own_mount(root: BorrowedFd, path: &str) -> Outcome<()> {
+    let what = || format!("mount the image's volume {path:?}");
+    let target = mounts::target(root, path, true)?;
+    let tree = mounts::clone_of(target.as_fd()).explain(what)?;
+    mounts::attach(&tree, target.as_fd()).explain(what)
 }
 
 /// What every container has, in order.
