@@ -77,7 +77,10 @@ async fn collect_images(shared: &Arc<Shared>, images_changed: &Notify) -> timoni
         min_age: MIN_AGE,
         ..GcLimits::default()
     };
+    // No container may come to use an image in between.
+    let alone = shared.collecting.write().await;
     let report = shared.images.gc(needed(shared).await?, limits).await?;
+    drop(alone);
     tracing::info!(deleted = report.deleted.len(), freed = report.freed, "images collected");
     if !report.deleted.is_empty() {
         images_changed.notify_one();

@@ -87,6 +87,7 @@ impl Node {
             table: PodTable::default(),
             sandboxes: std::sync::Mutex::default(),
             images_in_use: std::sync::Mutex::new(BTreeMap::new()),
+            collecting: tokio::sync::RwLock::default(),
         });
         Node { shared, machine, background, images_changed: Arc::new(Notify::new()), cgroups }
     }

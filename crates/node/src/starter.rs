@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::container::{self, Parts, Refused};
 use crate::hooks;
-use crate::shared::Shared;
+use crate::shared::{HeldImage, Shared};
 use crate::volumes::Inputs;
 use crate::worker::volumes::{blocking, gather_objects};
 
@@ -40,7 +40,7 @@ pub(crate) async fn start(mut s: Start) -> Result<(), StartError> {
         tell(Event::warning("Failed", format!("Error: {message}")));
         StartError::Other { reason: reason.into(), message }
     };
-    let image = image(&s, &c, &tell).await?;
+    let held = image(&s, &c, &tell).await?;
     if s.cancel.is_cancelled() {
         return Err(StartError::Cancelled);
     }
@@ -50,7 +50,8 @@ pub(crate) async fn start(mut s: Start) -> Result<(), StartError> {
         .map_err(|e| fail("CreateContainerConfigError", e))?;
     let services = shared.services.variables(&pod).await;
     let services = services.map_err(|e| fail("CreateContainerConfigError", e))?;
-    let config = config(&s, image, services).await.map_err(|e| fail(e.reason, e.message))?;
+    let config =
+        config(&s, held.image.clone(), services).await.map_err(|e| fail(e.reason, e.message))?;
     let log_dir = config.log_path.as_ref().and_then(|p| p.parent());
     if let Some(dir) = log_dir
         && let Err(e) = tokio::fs::create_dir_all(dir).await
@@ -66,6 +67,8 @@ pub(crate) async fn start(mut s: Start) -> Result<(), StartError> {
         .create_container(&s.sandbox, config)
         .await
         .map_err(|e| fail("CreateContainerError", e.to_string()))?;
+    held.belongs_to(&id);
+    drop(held);
     tell(Event::normal("Created", "Container created"));
     runtime.start_container(&id).await.map_err(|e| fail("RunContainerError", e.to_string()))?;
     tell(Event::normal("Started", "Container started"));
@@ -127,15 +130,23 @@ async fn post_start(
     Err(StartError::Other { reason: "PostStartHookError".into(), message })
 }
 
+/// Notes that the run uses an image.
+fn hold(s: &Start, image: Image) -> HeldImage {
+    let run = format!("{}/{}", s.name, s.attempt);
+    HeldImage::new(&s.shared, s.inputs.pod.uid(), run, image)
+}
+
 /// The image of a container, pulled where the policy says so.
 async fn image(
     s: &Start,
     c: &spec::ContainerSpec<'_>,
     tell: &impl Fn(Event),
-) -> Result<Image, StartError> {
+) -> Result<HeldImage, StartError> {
     let name = c.spec.at("image").str();
-    let images = &s.shared.images;
-    let here = match images.resolve(name).await {
+    let not_collecting = s.shared.collecting.read().await;
+    let found = s.shared.images.resolve(name).await.map(|image| hold(s, image));
+    drop(not_collecting);
+    let here = match found {
         Ok(image) => Some(image),
         Err(ImageError::NotFound(_)) => None,
         Err(error @ ImageError::InvalidReference { .. }) => {
@@ -168,7 +179,8 @@ async fn image(
             tell(Event::warning("Failed", "Error: ErrImageNeverPull"));
             Err(StartError::Other { reason: "ErrImageNeverPull".into(), message })
         }
-        _ => pull(s, name, tell).await,
+        // What was pulled just now is too young to be collected.
+        _ => pull(s, name, tell).await.map(|image| hold(s, image)),
     }
 }
 

@@ -173,6 +173,25 @@ async fn a_pod_that_takes_too_much_disk_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_image_stays_while_a_container_is_made_of_it() {
+    let bench = Bench::new("held-images");
+    let rare = timonier_oci::Digest::of(b"rare:1");
+    let kept = || bench.images.kept.lock().unwrap().contains(&rare);
+    let held = bench.runtime.creating.lock().await;
+    bench.pod("p", value!({ "containers": [{ "name": "c", "image": "rare:1" }] }));
+    let collection = Duration::from_secs(310);
+    tokio::time::sleep(collection).await;
+    assert!(kept(), "while it is made");
+    drop(held);
+    bench.until("p", ready).await;
+    tokio::time::sleep(collection).await;
+    assert!(kept(), "while it runs");
+    delete(&bench, "p", 0).await;
+    tokio::time::sleep(collection).await;
+    assert!(!kept(), "nobody uses it any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_agent_finds_everything_again() {
     let mut bench = Bench::new("found");
     bench.pod(
@@ -354,7 +373,7 @@ async fn the_node_registers_and_stays_alive() {
     let first = node().unwrap();
     assert_eq!(first.at("spec.podCIDR").str(), "10.244.0.0/24");
     assert_eq!(first.label("kubernetes.io/hostname"), Some("n1"));
-    assert_eq!(first.at("status.images").items().len(), 1);
+    assert_eq!(first.at("status.images").items().len(), 2);
     let lease = || bench.api.read(&resources::LEASES, "kube-node-lease", "n1");
     bench.holds("it has a lease", || lease().is_some()).await;
     let renewed = lease().unwrap().at("spec.renewTime").clone();

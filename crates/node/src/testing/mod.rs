@@ -18,6 +18,7 @@ use timonier_oci::{ConfigFile, Digest, GcLimits, GcReport, Image, ImageConfig, P
 pub(crate) use api::Api;
 pub(crate) use runtime::Toy;
 
+use crate::config::{ImageGc, Left};
 use crate::seams::{Images, Network};
 use crate::volumes::host::fake::NoMounts;
 use crate::{Node, NodeConfig};
@@ -57,6 +58,8 @@ impl Environment for Clock {
 #[derive(Default)]
 pub(crate) struct Shelf {
     pub pulls: Mutex<Vec<String>>,
+    /// What was to stay at the last collection.
+    pub kept: Mutex<BTreeSet<Digest>>,
 }
 
 fn image(name: &str) -> Image {
@@ -93,10 +96,13 @@ impl Images for Shelf {
     }
 
     async fn list(&self) -> timonier_oci::Result<Vec<Image>> {
-        Ok(vec![image("docker.io/library/web:1")])
+        let mut of_a_registry = image("rare:1");
+        of_a_registry.repo_digests = vec!["rare@sha256:1".into()];
+        Ok(vec![image("docker.io/library/web:1"), of_a_registry])
     }
 
-    async fn gc(&self, _: BTreeSet<Digest>, _: GcLimits) -> timonier_oci::Result<GcReport> {
+    async fn gc(&self, kept: BTreeSet<Digest>, _: GcLimits) -> timonier_oci::Result<GcReport> {
+        *self.kept.lock().unwrap() = kept;
         Ok(GcReport::default())
     }
 
@@ -186,6 +192,9 @@ impl Bench {
         let mut config = NodeConfig::new("n1", &self.dir);
         config.addresses = vec!["192.168.0.1".parse().unwrap()];
         config.pod_cidr = "10.244.0.0/24".into();
+        // Whatever disk this is on is too full.
+        let full = Left { percent: 100, bytes: u64::MAX };
+        config.image_gc = ImageGc { start: full, stop: full };
         let node = Node::with_mounts(
             config,
             self.api.clone(),

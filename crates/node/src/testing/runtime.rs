@@ -36,6 +36,8 @@ pub(crate) struct Toy {
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
     changed: watch::Sender<u64>,
+    /// While a test holds it, no container is created.
+    pub creating: tokio::sync::Mutex<()>,
 }
 
 impl Default for Toy {
@@ -50,7 +52,12 @@ impl Default for Toy {
             layer: 0,
         };
         let events = broadcast::channel(100).0;
-        Toy { state: Mutex::new(state), events, changed: watch::Sender::new(0) }
+        Toy {
+            state: Mutex::new(state),
+            events,
+            changed: watch::Sender::new(0),
+            creating: tokio::sync::Mutex::default(),
+        }
     }
 }
 
@@ -180,6 +187,7 @@ impl Runtime for Toy {
     }
 
     async fn create_container(&self, sandbox: &str, config: ContainerConfig) -> Result<String> {
+        let _may = self.creating.lock().await;
         let mut state = self.state.lock().unwrap();
         state.next += 1;
         let id = format!("container{}", state.next);

@@ -247,7 +247,8 @@ impl Worker {
             Outcome::Removed { id } => {
                 self.stale = true;
                 self.messages.remove(&id);
-                self.shared.images_in_use.lock().expect("no panic holds it").remove(id.as_str());
+                let key = (self.uid(), id.to_string());
+                self.shared.images_in_use.lock().expect("no panic holds it").remove(&key);
                 None
             }
             Outcome::Status(result) => {
@@ -291,8 +292,6 @@ impl Worker {
             all.remove(sandbox);
         }
         let mut images = self.shared.images_in_use.lock().expect("no panic holds it");
-        for c in &self.observed.containers {
-            images.remove(c.id.as_str());
-        }
+        images.retain(|(uid, _), _| uid != self.pod.uid());
     }
 }

@@ -50,7 +50,7 @@ impl Worker {
         self.observed = next;
         let mut images = self.shared.images_in_use.lock().expect("no panic holds it");
         for c in &self.observed.containers {
-            images.insert(c.id.to_string(), c.image_id.to_string());
+            images.insert((self.uid(), c.id.to_string()), c.image_id.to_string());
         }
         drop(images);
         self.publish();
