@@ -35,9 +35,39 @@ pub fn decode_strict(bytes: &[u8]) -> Result<Decoded, String> {
     Ok(Decoded { value, duplicates: duplicates.into_inner() })
 }
 
-/// Writes compact JSON, fields in their order.
+/// Writes compact JSON, fields in their order, as Go does: what could mean something to HTML is
+/// escaped in texts. Clients compare some fields byte for byte with what they write themselves.
 pub fn encode(value: &Value) -> Vec<u8> {
-    serde_json::to_vec(value).expect("a Value has string keys and writes to memory")
+    let text = serde_json::to_vec(value).expect("a Value has string keys and writes to memory");
+    // Without an early end this takes many bytes at once.
+    let risky = |b: &u8| *b == b'<' || *b == b'>' || *b == b'&' || *b == LINE_ENDS[0];
+    if text.iter().fold(false, |found, b| found | risky(b)) { escape(&text) } else { text }
+}
+
+/// What U+2028 and U+2029 begin with.
+const LINE_ENDS: [u8; 2] = [0xe2, 0x80];
+
+/// Outside of its texts JSON has none of these.
+fn escape(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 64);
+    let mut rest = text;
+    while let Some((first, next)) = rest.split_first() {
+        let escaped = match (first, next) {
+            (b'<', _) => "\\u003c",
+            (b'>', _) => "\\u003e",
+            (b'&', _) => "\\u0026",
+            (_, [0x80, 0xa8, ..]) if *first == LINE_ENDS[0] => "\\u2028",
+            (_, [0x80, 0xa9, ..]) if *first == LINE_ENDS[0] => "\\u2029",
+            _ => "",
+        };
+        let taken = if escaped.starts_with("\\u20") { 3 } else { 1 };
+        match escaped {
+            "" => out.push(*first),
+            escaped => out.extend_from_slice(escaped.as_bytes()),
+        }
+        rest = &rest[taken..];
+    }
+    out
 }
 
 /// Writes compact JSON as text.
@@ -154,6 +184,19 @@ mod tests {
     fn round_trips_keep_order_nulls_and_unknown_fields() {
         let text = r#"{"z":null,"a":[1,-2,1.5,"x",true,{}],"m":{"k":""}}"#;
         assert_eq!(to_string(&decode(text.as_bytes()).unwrap()), text);
+    }
+
+    #[test]
+    fn texts_are_escaped_as_go_does() {
+        let text = "a<b && c>d \u{2028}\u{2029}\u{2027}\u{e9}\u{e0a8} \\ \"";
+        let mut value = Value::object();
+        value.set("k", text);
+        let bytes = encode(&value);
+        let wanted = "{\"k\":\"a\\u003cb \\u0026\\u0026 c\\u003ed \\u2028\\u2029\u{2027}\u{e9}\u{e0a8} \\\\ \\\"\"}";
+        assert_eq!(core::str::from_utf8(&bytes).unwrap(), wanted);
+        assert_eq!(decode(&bytes).unwrap(), value);
+        let long = "<".repeat(1000);
+        assert_eq!(decode(&encode(&long.as_str().into())).unwrap().str(), long);
     }
 
     #[test]
