@@ -469,6 +469,11 @@ impl Driver {
         let again = plan.writes.len() > MAX_WRITES;
         plan.writes.truncate(MAX_WRITES);
         let (controller, key) = (self.reconcilers[id.0].name(), id.1.clone());
+        if again {
+            // The next run tells and remembers what has become of the whole.
+            plan.because.clear();
+            plan.remember = self.items.get(&id).and_then(|item| item.memory.clone());
+        }
         if let Some(item) = self.items.get_mut(&id) {
             item.state = State::Running;
         }

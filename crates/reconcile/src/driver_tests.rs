@@ -194,3 +194,49 @@ fn a_key_remembers_what_its_last_good_run_told_it() {
     assert_eq!(run(&mut driver, &mut world, 7, true), "run-2", "the failed run left nothing");
     assert_eq!(run(&mut driver, &mut world, 8, true), "run-3");
 }
+
+/// Wants as many pods as fit into two tasks, and tells so.
+struct Many;
+
+impl Reconciler for Many {
+    fn name(&self) -> &'static str {
+        "many"
+    }
+
+    fn watches(&self) -> Vec<GroupVersionResource> {
+        vec![REPLICASETS]
+    }
+
+    fn concerns(&self, change: &Change, _: &World) -> Vec<ObjectKey> {
+        vec![change.key.clone()]
+    }
+
+    fn reconcile(&self, key: &ObjectKey, world: &World, _: &Context<'_>) -> Plan {
+        let Some(set) = world.get(&REPLICASETS, key) else { return Plan::nothing() };
+        let pod = |n: usize| {
+            let name = alloc::format!("p{n}");
+            Write::create(&PODS, value!({ "metadata": { "name": name, "namespace": "ns" } }))
+        };
+        Plan {
+            writes: (0..=MAX_WRITES).map(pod).collect(),
+            because: vec![crate::Reason::normal(set, "Made", "all of them")],
+            remember: Some("all".into()),
+            ..Plan::default()
+        }
+    }
+}
+
+#[test]
+fn what_is_left_of_a_large_plan_is_not_told_as_done() {
+    let (_, mut world) = start();
+    let mut driver = Driver::new(vec![Arc::new(Many)], Config::default());
+    listed(&mut driver, &mut world, 1);
+    put(&mut driver, &mut world, &REPLICASETS, 5);
+    let task = driver.next(&world, Time(0)).unwrap();
+    assert_eq!(task.writes.len(), MAX_WRITES);
+    assert!(task.because.is_empty(), "{:?}", task.because);
+    let outcomes = task.writes.iter().map(|w| Outcome::done(w, 0)).collect();
+    driver.finish(task.id, outcomes, Time(0));
+    let memory = driver.items.values().find_map(|item| item.memory.clone());
+    assert_eq!(memory, None);
+}
