@@ -47,6 +47,12 @@ pub fn overlay(config: &ClusterConfig, id: u32) -> Option<OverlayConfig> {
     })
 }
 
+/// Whom the cluster's DNS answers on this host: pods, Services, and the host itself.
+pub fn dns_clients(config: &ClusterConfig) -> Vec<timonier_traffic::Cidr> {
+    let host = timonier_traffic::Cidr::host(config.node_ip.into());
+    vec![cidr(&config.pod_cidr), cidr(&config.service_cidr), host]
+}
+
 /// The cgroup above all others of the cluster.
 pub fn cgroup(config: &ClusterConfig) -> String {
     format!("/{}", group(config))

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use hickory_server::Server;
 use timonier_client::cache::Caches;
+use timonier_traffic::Cidr;
 use timonier_traffic::dns::{Index, Zone};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +52,8 @@ pub struct DnsConfig {
     pub ttl: u32,
     /// The host's resolver configuration.
     pub resolv_conf: PathBuf,
+    /// Who is answered beside the machine itself: pods, nodes, Services.
+    pub clients: Vec<Cidr>,
 }
 
 impl DnsConfig {
@@ -64,6 +67,7 @@ impl DnsConfig {
             domain: domain.into(),
             ttl: 5,
             resolv_conf,
+            clients: Vec::new(),
         }
     }
 }
@@ -124,7 +128,9 @@ impl DnsServer {
         let (udp, tcp, address) = open(SocketAddr::new(config.address, config.port)).await?;
         let names = Arc::new(Names::new(config));
         let forwarder = Forwarder::new(config.resolv_conf.clone(), config.address);
-        let mut server = Server::new(Handler::new(names.clone(), forwarder));
+        let mut clients = config.clients.clone();
+        clients.extend([config.address].into_iter().chain(config.own_address).map(Cidr::host));
+        let mut server = Server::new(Handler::new(names.clone(), forwarder, clients));
         server.register_socket(udp);
         server.register_listener(tcp, TCP_IDLE, TCP_ANSWERS);
         if let Some(own) = config.own_address {

@@ -11,6 +11,7 @@ use hickory_proto::rr::{RData, RecordType};
 use timonier_meta::gvk::resources::{ENDPOINTSLICES, NAMESPACES, SERVICES};
 use timonier_node::dns::{DnsConfig, DnsServer};
 use timonier_object::value;
+use timonier_traffic::Cidr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,11 @@ fn question(name: &str, kind: RecordType) -> Vec<u8> {
 }
 
 async fn ask(server: SocketAddr, name: &str, kind: RecordType) -> Message {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
+    ask_from(Ipv4Addr::UNSPECIFIED, server, name, kind).await
+}
+
+async fn ask_from(own: Ipv4Addr, server: SocketAddr, name: &str, kind: RecordType) -> Message {
+    let socket = UdpSocket::bind((own, 0)).await.unwrap();
     socket.connect(server).await.unwrap();
     socket.send(&question(name, kind)).await.unwrap();
     let mut buffer = [0; 4096];
@@ -213,6 +218,43 @@ fn names_of_the_cluster_and_of_the_world() {
         task.await.unwrap();
         assert!(DnsServer::bind(&DnsConfig { port: at.port(), ..config }).await.is_ok());
         std::fs::remove_dir_all(directory).unwrap();
+    });
+}
+
+#[test]
+fn strangers_are_refused() {
+    isolated(|| async {
+        common::lo_up();
+        let (pod, stranger) = (Ipv4Addr::new(10, 244, 0, 7), Ipv4Addr::new(192, 0, 2, 7));
+        for address in [pod, stranger] {
+            let address = format!("{address}/32");
+            let done = std::process::Command::new("ip")
+                .args(["addr", "add", &address, "dev", "lo"])
+                .status();
+            assert!(done.unwrap().success());
+        }
+        let config = DnsConfig {
+            port: 0,
+            resolv_conf: "/nonexistent".into(),
+            clients: vec![Cidr::parse("10.244.0.0/16").unwrap()],
+            ..DnsConfig::new(Ipv4Addr::LOCALHOST.into(), "cluster.local")
+        };
+        let server = DnsServer::bind(&config).await.unwrap();
+        let at = server.address();
+        let stop = CancellationToken::new();
+        let cluster = Cluster::new();
+        let task = tokio::spawn(server.run(cluster.caches(), stop.clone()));
+        for name in ["kubernetes.default.svc.cluster.local", "www.example.net"] {
+            let code = |message: Message| message.metadata.response_code;
+            let answer = code(ask_from(stranger, at, name, RecordType::A).await);
+            assert_eq!(answer, ResponseCode::Refused, "{name}");
+            for own in [pod, Ipv4Addr::LOCALHOST] {
+                let answer = code(ask_from(own, at, name, RecordType::A).await);
+                assert_ne!(answer, ResponseCode::Refused, "{name}");
+            }
+        }
+        stop.cancel();
+        task.await.unwrap();
     });
 }
 

@@ -74,6 +74,7 @@ pub async fn start(setup: Setup<'_>) -> Result<RunningNode> {
         let way = run_overlay(setup.caches.clone(), network_config.clone(), overlay, stop.clone());
         tasks.spawn(way);
     }
+    let dns_clients = host::dns_clients(config);
     let proxy = ServiceProxy::new(network_config, setup.caches.clone()).with_pods(network);
     let proxy_stop = stop.clone();
     tasks.spawn(async move {
@@ -83,6 +84,7 @@ pub async fn start(setup: Setup<'_>) -> Result<RunningNode> {
     });
     let dns_config = DnsConfig {
         own_address: Some(gateway.into()),
+        clients: dns_clients,
         ..DnsConfig::new(config.dns_ip().into(), config.domain.clone())
     };
     let dns = DnsServer::bind(&dns_config).await?;

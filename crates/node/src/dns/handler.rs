@@ -1,5 +1,6 @@
 //! One question, one answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,6 +10,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
+use timonier_traffic::Cidr;
 use timonier_traffic::dns::{self, Answer, Data, Kind};
 
 use super::Names;
@@ -23,6 +25,8 @@ const LARGEST_UDP: u16 = 4096;
 pub struct Handler {
     names: Arc<Names>,
     forwarder: Forwarder,
+    /// Others are refused: a resolver that is open to everybody can be made to flood somebody.
+    clients: Vec<Cidr>,
     /// Turns the order of answers, so that clients that take the first spread.
     turn: AtomicUsize,
 }
@@ -49,11 +53,19 @@ impl Reply {
 }
 
 impl Handler {
-    pub fn new(names: Arc<Names>, forwarder: Forwarder) -> Handler {
-        Handler { names, forwarder, turn: AtomicUsize::new(0) }
+    pub fn new(names: Arc<Names>, forwarder: Forwarder, clients: Vec<Cidr>) -> Handler {
+        Handler { names, forwarder, clients, turn: AtomicUsize::new(0) }
+    }
+
+    fn is_client(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_loopback() || self.clients.iter().any(|c| c.contains(address))
     }
 
     async fn reply(&self, request: &Request) -> Reply {
+        if !self.is_client(request.src().ip()) {
+            return Reply::failed(ResponseCode::Refused);
+        }
         if request.metadata.op_code != OpCode::Query {
             return Reply::failed(ResponseCode::NotImp);
         }
