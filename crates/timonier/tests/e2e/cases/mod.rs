@@ -16,7 +16,7 @@ mod kubectl;
 mod lifecycle;
 mod logs;
 mod nodes;
-mod pods;
+pub mod pods;
 mod policies;
 mod reading;
 mod reboot;
