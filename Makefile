@@ -34,7 +34,7 @@ check: ## Formatting and lints
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 unit: ## Unit and integration tests of every crate
-	cargo test --workspace --locked -- --quiet 2>&1 | tests/summary
+	cargo test --workspace --locked -- --quiet --show-output 2>&1 | tests/summary
 
 sim: ## The control plane under virtual time with faults, SEEDS=1000
 	cargo build --quiet --locked --workspace --bin timonier-sim
