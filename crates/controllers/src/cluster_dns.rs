@@ -6,11 +6,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use timonier_meta::gvk::resources::{ENDPOINTSLICES, NAMESPACES, NODES, SERVICES};
-use timonier_meta::{GroupVersionResource, ObjectKey};
+use timonier_meta::{Cidr, GroupVersionResource, ObjectKey};
 use timonier_object::{Value, value};
 use timonier_reconcile::{Change, Context, Plan, Reconciler, World, Write};
-
-use crate::common::ranges::Range;
 
 const NAMESPACE: &str = "kube-system";
 /// The name by which upstream's tools look for it.
@@ -111,9 +109,9 @@ fn slice(world: &World, service: &Value) -> Value {
 
 /// Where a node answers; `None` as long as it has no pod range.
 fn endpoint(node: &Value) -> Option<Value> {
-    let range = Range::parse(node.at("spec.podCIDR").str())?;
+    let range = Cidr::parse(node.at("spec.podCIDR").str()).filter(Cidr::is_ipv4)?;
     let ready = node.condition_is_true("Ready");
-    Some(value!({ "addresses": [(range.gateway().to_string())], "nodeName": (node.name()),
+    Some(value!({ "addresses": [(range.nth(1)?.to_string())], "nodeName": (node.name()),
         "conditions": { "ready": ready, "serving": ready, "terminating": false } }))
 }
 

@@ -5,7 +5,6 @@ pub mod conditions;
 pub mod hash;
 pub mod intstr;
 pub mod pods;
-pub mod ranges;
 pub mod ranking;
 pub mod revisions;
 pub mod services;

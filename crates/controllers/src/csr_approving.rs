@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use timonier_meta::gvk::resources::{CERTIFICATESIGNINGREQUESTS, NODES};
-use timonier_meta::{GroupVersionResource, ObjectKey, Time};
+use timonier_meta::{Cidr, GroupVersionResource, ObjectKey, Time};
 use timonier_object::{Value, value};
 use timonier_reconcile::{Change, Context, Plan, Reconciler, World, Write};
 
@@ -18,7 +18,6 @@ use crate::certificates::{
     Certifier, Facts, KUBELET_CLIENT, KUBELET_SERVING, check, has, node_of, usages,
 };
 use crate::common::conditions;
-use crate::common::ranges::Range;
 
 /// The group of whoever holds a bootstrap token.
 const BOOTSTRAPPERS: &str = "system:bootstrappers";
@@ -59,10 +58,7 @@ impl Reserved {
 
     fn address(&self, address: &IpAddr) -> bool {
         let address = address.to_canonical();
-        let within = |range: &String| match (address, Range::parse(range)) {
-            (IpAddr::V4(a), Some(range)) => range.contains(a),
-            _ => false,
-        };
+        let within = |range: &String| Cidr::parse(range).is_some_and(|r| r.contains(address));
         address.is_loopback()
             || address.is_unspecified()
             || self.addresses.contains(&address)

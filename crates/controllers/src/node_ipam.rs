@@ -6,11 +6,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use timonier_meta::gvk::resources::NODES;
-use timonier_meta::{GroupVersionResource, ObjectKey};
+use timonier_meta::{Cidr, GroupVersionResource, ObjectKey};
 use timonier_object::{Value, value};
 use timonier_reconcile::{Change, Context, PatchKind, Plan, Reason, Reconciler, World, Write};
-
-use crate::common::ranges::Range;
 
 /// The controller of `spec.podCIDR`. It has one key for all nodes, so that no two decisions can
 /// give out the same range.
@@ -40,9 +38,9 @@ impl Reconciler for NodeIpam {
 
     fn reconcile(&self, _: &ObjectKey, world: &World, _: &Context<'_>) -> Plan {
         let mut plan = Plan::nothing();
-        let Some(all) = Range::parse(&self.range) else { return plan };
+        let Some(all) = Cidr::parse(&self.range) else { return plan };
         let nodes = world.table(&NODES);
-        let mut taken: Vec<Range> = self.reserved.iter().filter_map(|r| Range::parse(r)).collect();
+        let mut taken: Vec<Cidr> = self.reserved.iter().filter_map(|r| Cidr::parse(r)).collect();
         taken.extend(nodes.iter().flat_map(|n| ranges(n)));
         for node in nodes.iter().filter(|n| waits(n)) {
             let free = all.parts(self.mask).find(|part| !taken.iter().any(|t| t.overlaps(part)));
@@ -64,9 +62,9 @@ fn waits(node: &Value) -> bool {
     !node.is_deleting() && node.at("spec.podCIDR").str().is_empty()
 }
 
-fn ranges(node: &Value) -> impl Iterator<Item = Range> {
+fn ranges(node: &Value) -> impl Iterator<Item = Cidr> {
     let many = node.at("spec.podCIDRs").items().iter().map(Value::str);
-    many.chain([node.at("spec.podCIDR").str()]).filter_map(Range::parse)
+    many.chain([node.at("spec.podCIDR").str()]).filter_map(Cidr::parse)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod capabilities;
+pub mod cidr;
 pub mod env;
 pub mod field_path;
 pub mod gvk;
@@ -21,6 +22,7 @@ pub mod status;
 pub mod time;
 pub mod zone;
 
+pub use cidr::Cidr;
 pub use env::Environment;
 pub use field_path::{ErrorKind, FieldError, FieldPath};
 pub use gvk::{GroupResource, GroupVersion, GroupVersionKind, GroupVersionResource, ObjectKey};

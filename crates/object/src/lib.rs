@@ -23,7 +23,7 @@ pub mod yaml;
 
 pub use map::Map;
 pub use metadata::OwnerReference;
-pub use selector::label_selector;
+pub use selector::{label_selector, node_requirement};
 pub use smol_str::SmolStr;
 pub use value::Value;
 

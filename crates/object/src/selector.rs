@@ -30,6 +30,23 @@ pub fn label_selector(selector: &Value) -> Result<Selector, String> {
     Ok(out)
 }
 
+/// Reads a requirement of a term that selects nodes; `None` where nothing can fulfil it: an
+/// unknown operator, or a comparison with something that is no number.
+pub fn node_requirement(e: &Value) -> Option<Requirement> {
+    let key = e.at("key").smol();
+    let values = || e.at("values").items().iter().map(Value::smol).collect::<BTreeSet<SmolStr>>();
+    let number = || e.at("values").items().first().and_then(|v| v.str().parse().ok());
+    Some(match e.at("operator").str() {
+        "In" => Requirement::In(key, values()),
+        "NotIn" => Requirement::NotIn(key, values()),
+        "Exists" => Requirement::Exists(key),
+        "DoesNotExist" => Requirement::DoesNotExist(key),
+        "Gt" => Requirement::GreaterThan(key, number()?),
+        "Lt" => Requirement::LessThan(key, number()?),
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

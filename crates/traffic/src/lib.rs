@@ -13,7 +13,6 @@
 #![no_std]
 extern crate alloc;
 
-mod cidr;
 mod compile;
 pub mod dns;
 mod facts;
@@ -22,7 +21,7 @@ mod proxy;
 pub mod rules;
 mod select;
 
-pub use cidr::Cidr;
 pub use facts::{Endpoint, Protocol, Service, ServicePort, Slice, SlicePort};
 pub use proxy::Proxy;
 pub use select::NodeFacts;
+pub use timonier_meta::Cidr;

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use smol_str::SmolStr;
-use timonier_meta::{Requirement, Selector};
-use timonier_object::{Value, value};
+use timonier_meta::Selector;
+use timonier_object::{Value, node_requirement, value};
 
 use crate::common::pods;
 use crate::common::revisions::HASH_LABEL;
@@ -122,21 +122,6 @@ fn term_matches(term: &Value, node: &Value) -> bool {
         return false;
     }
     let name = |k: &str| (k == "metadata.name").then(|| node.name());
-    labels.iter().all(|e| requirement(e).is_some_and(|r| r.matches(&|k| node.label(k))))
-        && fields.iter().all(|e| requirement(e).is_some_and(|r| r.matches(&name)))
-}
-
-fn requirement(e: &Value) -> Option<Requirement> {
-    let key = e.at("key").smol();
-    let values = || e.at("values").items().iter().map(Value::smol).collect();
-    let number = || e.at("values").items().first()?.str().parse().ok();
-    Some(match e.at("operator").str() {
-        "In" => Requirement::In(key, values()),
-        "NotIn" => Requirement::NotIn(key, values()),
-        "Exists" => Requirement::Exists(key),
-        "DoesNotExist" => Requirement::DoesNotExist(key),
-        "Gt" => Requirement::GreaterThan(key, number()?),
-        "Lt" => Requirement::LessThan(key, number()?),
-        _ => return None,
-    })
+    labels.iter().all(|e| node_requirement(e).is_some_and(|r| r.matches(&|k| node.label(k))))
+        && fields.iter().all(|e| node_requirement(e).is_some_and(|r| r.matches(&name)))
 }

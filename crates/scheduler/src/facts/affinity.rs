@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use smol_str::SmolStr;
 use timonier_meta::{Requirement, Selector};
-use timonier_object::{Value, label_selector};
+use timonier_object::{Value, label_selector, node_requirement};
 
 use super::{Labels, NodeFacts};
 
@@ -97,7 +97,7 @@ impl NodeTerm {
                 f.at("values").items().iter().map(Value::smol).collect(),
             )
         });
-        let requirements = expressions.iter().map(requirement).collect::<Option<Vec<_>>>();
+        let requirements = expressions.iter().map(node_requirement).collect::<Option<Vec<_>>>();
         NodeTerm {
             labels: requirements.map(|requirements| Selector { requirements, nothing: false }),
             names: names.collect(),
@@ -117,21 +117,6 @@ impl NodeTerm {
         let first = sets.next()?.clone();
         Some(sets.fold(first, |all, set| all.intersection(set).cloned().collect()))
     }
-}
-
-fn requirement(e: &Value) -> Option<Requirement> {
-    let key = e.at("key").smol();
-    let values = || e.at("values").items().iter().map(Value::smol).collect::<BTreeSet<SmolStr>>();
-    let number = || e.at("values").items().first().and_then(|v| v.str().parse().ok());
-    Some(match e.at("operator").str() {
-        "In" => Requirement::In(key, values()),
-        "NotIn" => Requirement::NotIn(key, values()),
-        "Exists" => Requirement::Exists(key),
-        "DoesNotExist" => Requirement::DoesNotExist(key),
-        "Gt" => Requirement::GreaterThan(key, number()?),
-        "Lt" => Requirement::LessThan(key, number()?),
-        _ => return None,
-    })
 }
 
 /// A `PodAffinityTerm`: other pods in the same part of a topology.

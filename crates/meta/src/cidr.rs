@@ -81,6 +81,26 @@ impl Cidr {
             .is_some_and(|c| c.network == self.network && address.is_ipv4() == self.is_ipv4())
     }
 
+    /// Whether an address is in both.
+    pub fn overlaps(&self, other: &Cidr) -> bool {
+        self.contains(other.network) || other.contains(self.network)
+    }
+
+    /// The range cut into ranges of this length; none where they would be larger than it. Only
+    /// ranges of IPv4 are cut.
+    pub fn parts(self, length: u8) -> impl Iterator<Item = Cidr> {
+        let first = match self.network {
+            IpAddr::V4(a) if (self.length..=32).contains(&length) => Some(a.to_bits()),
+            _ => None,
+        };
+        let count = first.map_or(0, |_| 1u64 << (length - self.length));
+        let part = move |n: u64| {
+            let bits = first? + ((n << (32 - length)) as u32);
+            Some(Cidr { network: Ipv4Addr::from_bits(bits).into(), length })
+        };
+        (0..count).filter_map(part)
+    }
+
     /// Whether the range is one of IPv4.
     pub fn is_ipv4(&self) -> bool {
         self.network.is_ipv4()
@@ -101,6 +121,21 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn ranges_are_cut_and_compared() {
+        let range = |text: &str| Cidr::parse(text).unwrap();
+        let all = range("10.244.0.9/22");
+        let parts: alloc::vec::Vec<_> = all.parts(24).map(|p| p.to_string()).collect();
+        assert_eq!(parts, ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24"]);
+        assert_eq!(all.parts(20).count() + all.parts(33).count(), 0);
+        assert_eq!(range("fd00::/48").parts(64).count(), 0);
+        assert_eq!(range("0.0.0.0/0").parts(1).count(), 2);
+        let part = range("10.244.3.0/24");
+        assert!(all.overlaps(&part) && part.overlaps(&all));
+        assert!(!part.overlaps(&range("10.244.4.0/24")));
+        assert!(range("0.0.0.0/0").overlaps(&part) && !range("::/0").overlaps(&part));
     }
 
     #[test]
