@@ -16,6 +16,7 @@ pub mod env;
 pub mod field_path;
 pub mod gvk;
 pub mod labels;
+pub mod mountinfo;
 pub mod names;
 pub mod quantity;
 pub mod status;

@@ -1,10 +1,13 @@
 //! The cgroups of all pods and of the classes of service: `kubepods`, `burstable`, `besteffort`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use timonier_meta::mountinfo::mounts;
 use timonier_object::Value;
 use timonier_pod::resources::{Qos, cpu_shares, cpu_weight, pod_cpu_request, qos};
 
@@ -29,7 +32,7 @@ pub(crate) struct Cgroups {
 impl Cgroups {
     /// Makes the cgroups. `root` is absolute below the hierarchy's root.
     pub fn prepare(root: &str, cpus: u32) -> io::Result<Cgroups> {
-        let table = fs::read_to_string("/proc/self/mountinfo")?;
+        let table = fs::read("/proc/self/mountinfo")?;
         let cgroups = Cgroups {
             hierarchy: hierarchy(&table),
             root: PathBuf::from(root.trim_start_matches('/')),
@@ -103,23 +106,20 @@ impl Cgroups {
 }
 
 /// Finds the hierarchies in a mount table. On a hybrid host the controllers of v1 count.
-fn hierarchy(table: &str) -> Hierarchy {
+fn hierarchy(table: &[u8]) -> Hierarchy {
     let mut v1 = BTreeMap::new();
     let mut v2 = None;
-    for line in table.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let Some(at) = left.split(' ').nth(4) else { continue };
-        let at = PathBuf::from(at);
+    for mount in mounts(table) {
+        let at = PathBuf::from(OsString::from_vec(mount.point));
         if !at.starts_with(ROOT) {
             continue;
         }
-        match right.split(' ').next() {
+        match mount.kind {
             // The same controllers mounted twice count once.
-            Some("cgroup") if !right.contains("name=") => {
-                let options = right.rsplit(' ').next().unwrap_or("").to_string();
-                v1.entry(options).or_insert(at);
+            "cgroup" if !mount.options.contains("name=") => {
+                v1.entry(mount.options).or_insert(at);
             }
-            Some("cgroup2") => v2 = Some(at),
+            "cgroup2" => v2 = Some(at),
             _ => {}
         }
     }
@@ -167,9 +167,9 @@ mod tests {
                   32 29 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
                   33 29 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
         let want = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpuacct"].map(PathBuf::from).to_vec();
-        assert_eq!(hierarchy(v1), Hierarchy::V1(want));
+        assert_eq!(hierarchy(v1.as_bytes()), Hierarchy::V1(want));
         let v2 = "30 29 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(hierarchy(v2), Hierarchy::V2("/sys/fs/cgroup".into()));
+        assert_eq!(hierarchy(v2.as_bytes()), Hierarchy::V2("/sys/fs/cgroup".into()));
     }
 
     #[test]

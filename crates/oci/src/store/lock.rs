@@ -1,10 +1,12 @@
 //! Locks between processes, and the place where an operation makes things.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use timonier_meta::mountinfo::mounts;
 
 use super::ImageStore;
 use crate::error::{Error, IoContext, Result};
@@ -122,11 +124,42 @@ impl ImageStore {
 /// What a killed build left mounted must not be deleted through.
 fn detach_mounts(dir: &Path) {
     let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let points = table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
-    for point in points.map(|p| Path::new(OsStr::from_bytes(p))).filter(|p| p.starts_with(dir)) {
+    let points: Vec<_> =
+        mounts(&table).map(|m| PathBuf::from(OsString::from_vec(m.point))).collect();
+    // Later mounts lie over earlier ones.
+    for point in points.iter().rev().filter(|p| p.starts_with(dir)) {
         let flags = rustix::mount::UnmountFlags::DETACH;
         if let Err(e) = rustix::mount::unmount(point, flags) {
             tracing::warn!("unmount {}: {e}", point.display());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_is_not_deleted() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (outside, real) = (dir.path().join("outside"), dir.path().join("with a blank"));
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("file"), "x").unwrap();
+        std::fs::create_dir(&real).unwrap();
+        // The store behind a link, in a directory whose name the kernel escapes.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let point = ImageStore::open(&link).unwrap().dir().join("tmp/left/point");
+        std::fs::create_dir_all(&point).unwrap();
+        rustix::mount::mount_bind(&outside, &point).unwrap();
+        ImageStore::open(&link).unwrap();
+        let gone = !point.exists();
+        // Whatever went wrong, nothing stays mounted.
+        let _ = rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH);
+        assert!(outside.join("file").exists(), "it was deleted through the mount");
+        assert!(gone);
     }
 }

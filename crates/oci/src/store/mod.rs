@@ -41,7 +41,8 @@ impl ImageStore {
     pub fn open(dir: impl AsRef<Path>) -> Result<ImageStore> {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir).at("create", dir)?;
-        let dir = std::path::absolute(dir).at("find", dir)?;
+        // As the kernel's table of mounts names it.
+        let dir = std::fs::canonicalize(dir).at("find", dir)?;
         for part in ["blobs/sha256", "layers", "cache", "tmp", "locks", "empty"] {
             let path = dir.join(part);
             std::fs::create_dir_all(&path).at("create", &path)?;

@@ -7,13 +7,16 @@ mod devices;
 mod limits;
 mod stats;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use timonier_meta::mountinfo::mounts;
 
 pub use devices::DeviceRule;
 
@@ -50,34 +53,28 @@ pub struct Hierarchy {
 impl Cgroups {
     /// Finds what is mounted.
     pub fn detect() -> io::Result<Self> {
-        Self::parse(&fs::read_to_string("/proc/self/mountinfo")?).ok_or_else(|| {
+        Self::parse(&fs::read("/proc/self/mountinfo")?).ok_or_else(|| {
             io::Error::new(io::ErrorKind::Unsupported, "no cgroup file system is mounted")
         })
     }
 
     /// Reads the text of `/proc/self/mountinfo`.
-    fn parse(mountinfo: &str) -> Option<Self> {
+    fn parse(mountinfo: &[u8]) -> Option<Self> {
         let mut hierarchies = Vec::new();
         let mut unified = None;
-        for line in mountinfo.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let mut left = left.split(' ');
-            let (Some(root), Some(dir)) = (left.nth(3), left.next()) else { continue };
-            let mut right = right.split(' ');
-            let kind = right.next().unwrap_or("");
+        for mount in mounts(mountinfo) {
             // A bind mount of one group (seen inside containers) is not the hierarchy's root; the
             // first mount of a hierarchy wins.
-            if root != "/" && !root.starts_with("/..") && kind == "cgroup" {
-                continue;
-            }
-            let options = right.nth(1).unwrap_or("");
-            match kind {
-                "cgroup2" if unified.is_none() => unified = Some(PathBuf::from(dir)),
-                "cgroup" => {
+            let whole = mount.root == b"/" || mount.root.starts_with(b"/..");
+            let dir = PathBuf::from(OsString::from_vec(mount.point));
+            match mount.kind {
+                "cgroup2" if unified.is_none() => unified = Some(dir),
+                "cgroup" if whole => {
+                    let options = mount.options.split(',');
                     let controllers: Vec<String> =
-                        options.split(',').filter(|o| is_controller(o)).map(String::from).collect();
+                        options.filter(|o| is_controller(o)).map(String::from).collect();
                     if !hierarchies.iter().any(|h: &Hierarchy| h.controllers == controllers) {
-                        hierarchies.push(Hierarchy { dir: PathBuf::from(dir), controllers });
+                        hierarchies.push(Hierarchy { dir, controllers });
                     }
                 }
                 _ => {}
@@ -390,7 +387,7 @@ mod tests {
 
     #[test]
     fn finds_the_hierarchies_of_a_hybrid_host() {
-        let cgroups = Cgroups::parse(HYBRID).unwrap();
+        let cgroups = Cgroups::parse(HYBRID.as_bytes()).unwrap();
         assert!(!cgroups.is_v2());
         assert_eq!(cgroups.controller("cpuacct").unwrap(), Path::new("/sys/fs/cgroup/cpu,cpuacct"));
         assert_eq!(cgroups.controller("pids"), None);
@@ -404,10 +401,10 @@ mod tests {
     #[test]
     fn finds_v2() {
         let line = "24 1 0:22 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-        let cgroups = Cgroups::parse(line).unwrap();
+        let cgroups = Cgroups::parse(line.as_bytes()).unwrap();
         assert!(cgroups.is_v2());
         assert_eq!(cgroups.dirs("/a")[0].1, Path::new("/sys/fs/cgroup/a"));
-        assert_eq!(Cgroups::parse(""), None);
+        assert_eq!(Cgroups::parse(b""), None);
     }
 
     #[test]
