@@ -1,6 +1,8 @@
 //! Validation of `metadata`, the same for every kind: upstream's `ValidateObjectMeta` and
 //! `ValidateObjectMetaUpdate`.
 
+use std::collections::BTreeSet;
+
 use timonier_meta::{FieldError, FieldPath, names};
 use timonier_object::Value;
 use timonier_schema::{NameRule, ResourceRow};
@@ -46,7 +48,7 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let metadata = new.at("metadata");
     validate_common(metadata, &path, &mut errors);
     if old.is_deleting() {
-        let before: Vec<&str> = old.finalizers().collect();
+        let before: BTreeSet<&str> = old.finalizers().collect();
         let added: Vec<&str> = new.finalizers().filter(|f| !before.contains(f)).collect();
         if !added.is_empty() {
             errors.push(FieldError::forbidden(

@@ -10,8 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use smol_str::SmolStr;
 use thin_vec::ThinVec;
 
-use crate::Value;
-use crate::serde_impl::MapBuilder;
+use crate::{Map, Value};
 
 /// A decoded document and the fields that it set more than once (paths such as `spec.x`).
 pub struct Decoded {
@@ -160,19 +159,20 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut builder = MapBuilder::default();
+        let mut map = Map::new();
         while let Some(key) = access.next_key::<SmolStr>()? {
             let path = Path::Field(&self.path, &key);
             let value = access.next_value_seed(Seed { path, duplicates: self.duplicates })?;
             let name = key.clone();
-            if builder.insert(key, value) {
+            if map.insert(key, value).is_some() {
                 let mut list = self.duplicates.borrow_mut();
                 if list.len() < MAX_DUPLICATES {
                     list.push(format!("{}", Path::Field(&self.path, &name)));
                 }
             }
         }
-        Ok(Value::Object(builder.finish()))
+        map.shrink_to_fit();
+        Ok(Value::Object(map))
     }
 }
 

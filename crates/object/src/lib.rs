@@ -16,6 +16,7 @@ extern crate alloc;
 pub mod json;
 mod map;
 mod metadata;
+mod order;
 mod selector;
 mod serde_impl;
 mod value;
@@ -23,6 +24,7 @@ pub mod yaml;
 
 pub use map::Map;
 pub use metadata::OwnerReference;
+pub use order::Ordered;
 pub use selector::{label_selector, node_requirement};
 pub use smol_str::SmolStr;
 pub use value::Value;

@@ -99,51 +99,12 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut builder = MapBuilder::default();
+        let mut map = Map::new();
         while let Some(key) = access.next_key::<SmolStr>()? {
             let value = access.next_value()?;
-            builder.insert(key, value);
+            map.insert(key, value);
         }
-        Ok(Value::Object(builder.finish()))
-    }
-}
-
-/// Builds a map from fields that may repeat (the last one wins), in time near linear also for
-/// objects with very many fields.
-#[derive(Default)]
-pub(crate) struct MapBuilder {
-    map: Map,
-    /// Positions by name, kept once the map is large.
-    index: alloc::collections::BTreeMap<SmolStr, usize>,
-}
-
-impl MapBuilder {
-    const LINEAR: usize = 32;
-
-    /// Sets a field; true where it was set before.
-    pub(crate) fn insert(&mut self, key: SmolStr, value: Value) -> bool {
-        let len = self.map.len();
-        if len < Self::LINEAR {
-            return self.map.insert(key, value).is_some();
-        }
-        if self.index.is_empty() {
-            self.index = self.map.keys().enumerate().map(|(i, k)| (k.into(), i)).collect();
-        }
-        match self.index.get(&key) {
-            Some(&at) => {
-                *self.map.value_at_mut(at) = value;
-                true
-            }
-            None => {
-                self.index.insert(key.clone(), len);
-                self.map.push_new(key, value);
-                false
-            }
-        }
-    }
-
-    pub(crate) fn finish(mut self) -> Map {
-        self.map.shrink_to_fit();
-        self.map
+        map.shrink_to_fit();
+        Ok(Value::Object(map))
     }
 }

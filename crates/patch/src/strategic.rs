@@ -5,12 +5,13 @@
 //! `$deleteFromPrimitiveList/<list>`.
 
 use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use smol_str::SmolStr;
-use timonier_object::{Map, Value};
+use timonier_object::{Map, Ordered, Value};
 
 use crate::{MergeSchema, PatchError};
 
@@ -142,17 +143,17 @@ fn drop_directives(value: Value) -> Result<Value, PatchError> {
 /// `$retainKeys`: what the original has beyond the listed fields goes.
 fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), PatchError> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
-    let keys: Vec<&str> = keys
+    let keys: BTreeSet<&str> = keys
         .as_array()
         .and_then(|items| items.iter().map(Value::as_str).collect())
         .ok_or_else(|| malformed("the value of $retainKeys must be a list of strings"))?;
     for key in patch.keys() {
         let plain = key.split_once('/').filter(|_| key.starts_with('$')).map_or(key, |(_, k)| k);
-        if !keys.contains(&plain) {
+        if !keys.contains(plain) {
             return Err(malformed("patch does not contain the field listed in $retainKeys"));
         }
     }
-    original.retain(|key, _| keys.contains(&key));
+    original.retain(|key, _| keys.contains(key));
     Ok(())
 }
 
@@ -161,7 +162,8 @@ fn delete_primitives(original: &mut Map, list: &str, gone: &Value) -> Result<(),
         malformed(format!("the value of {DELETE_PRIMITIVES}{list} must be a list"))
     })?;
     if let Some(Value::Array(items)) = original.get_mut(list) {
-        items.retain(|item| !gone.contains(item));
+        let gone: BTreeSet<Ordered<'_>> = gone.iter().map(Ordered).collect();
+        items.retain(|item| !gone.contains(&Ordered(item)));
     }
     Ok(())
 }
@@ -208,10 +210,11 @@ fn set_element_orders<S: MergeSchema>(
 
 /// The patch's own items must stand in the order that it asks for.
 fn check_order(items: &[Value], order: &[Value], key: &str) -> Result<(), PatchError> {
+    let places = Places::of(order, key);
     let mut at = 0;
     for item in items.iter().filter(|i| i.get(DIRECTIVE).is_none()) {
-        match position(&order[at..], item, key) {
-            Some(found) => at += found + 1,
+        match places.from(at, item) {
+            Some(found) => at = found + 1,
             None => {
                 return Err(malformed(format!(
                     "The order in patch list:\n{}\n doesn't match {ELEMENT_ORDER} list:\n{}",
@@ -232,23 +235,20 @@ fn merge_list<S: MergeSchema>(
 ) -> Result<Vec<Value>, PatchError> {
     let key = schema.merge_key();
     if key.is_empty() {
-        let mut merged: Vec<Value> = Vec::new();
-        for item in old.into_iter().chain(patch.iter().cloned()) {
-            if !merged.contains(&item) {
-                merged.push(item);
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let all = old.iter().chain(&patch).filter(|item| seen.insert(Ordered(item)));
+        let merged = all.cloned().collect();
         return Ok(in_order(merged, &patch, server_order, ""));
     }
     let mut merged = old;
     let mut plain = Vec::new();
+    let mut gone = BTreeSet::new();
     let mut replace = false;
-    for item in patch {
+    for item in &patch {
         match item.get(DIRECTIVE) {
-            None => plain.push(item),
+            None => plain.push(item.clone()),
             Some(d) if d.str() == "delete" => {
-                let value = item.get(key).ok_or_else(|| no_key(key, &item))?;
-                merged.retain(|m| m.get(key) != Some(value));
+                gone.insert(Ordered(item.get(key).ok_or_else(|| no_key(key, item))?));
             }
             Some(d) if d.str() == "replace" => replace = true,
             Some(d) => return Err(bad_directive(d)),
@@ -257,22 +257,17 @@ fn merge_list<S: MergeSchema>(
     if replace {
         return Ok(plain);
     }
+    merged.retain(|m| m.get(key).is_none_or(|value| !gone.contains(&Ordered(value))));
     let element = schema.element();
-    for item in &plain {
-        let Value::Object(fields) = item else {
-            return Err(malformed(format!(
-                "an item of a list merged by {key} must be an object: {item}"
-            )));
-        };
-        fields.get(key).ok_or_else(|| no_key(key, item))?;
-        match position(&merged, item, key) {
-            Some(at) => {
-                let Value::Object(old) = merged[at].take() else {
-                    return Err(malformed(format!(
-                        "an item of a list merged by {key} is no object"
-                    )));
-                };
+    let targets = targets(&merged, &plain, key)?;
+    for (item, at) in plain.iter().zip(targets) {
+        let Value::Object(fields) = item else { continue };
+        match merged.get_mut(at).map(Value::take) {
+            Some(Value::Object(old)) => {
                 merged[at] = Value::Object(merge_map(old, fields.clone(), element.as_ref())?);
+            }
+            Some(_) => {
+                return Err(malformed(format!("an item of a list merged by {key} is no object")));
             }
             None => merged.push(drop_directives(item.clone())?),
         }
@@ -280,39 +275,93 @@ fn merge_list<S: MergeSchema>(
     Ok(in_order(merged, &plain, server_order, key))
 }
 
+/// Where each item of the patch goes: the place of the item with its key, or behind the others.
+fn targets(merged: &[Value], plain: &[Value], key: &str) -> Result<Vec<usize>, PatchError> {
+    let mut places = BTreeMap::new();
+    for (at, item) in merged.iter().enumerate() {
+        if let Some(value) = item.get(key) {
+            places.entry(Ordered(value)).or_insert(at);
+        }
+    }
+    let mut end = merged.len();
+    let mut targets = Vec::new();
+    for item in plain {
+        let Value::Object(fields) = item else {
+            return Err(malformed(format!(
+                "an item of a list merged by {key} must be an object: {item}"
+            )));
+        };
+        let value = fields.get(key).ok_or_else(|| no_key(key, item))?;
+        let at = *places.entry(Ordered(value)).or_insert(end);
+        end += usize::from(at == end);
+        targets.push(at);
+    }
+    Ok(targets)
+}
+
 fn no_key(key: &str, item: &Value) -> PatchError {
     malformed(format!("map: {item} does not contain declared merge key: {key}"))
 }
 
-/// Where the item stands in a list: by merge key, or by value where there is none.
-fn position(list: &[Value], item: &Value, key: &str) -> Option<usize> {
-    if key.is_empty() {
-        return list.iter().position(|i| i == item);
+/// Where the items of a list stand: by merge key, or by value where there is none.
+struct Places<'a> {
+    key: &'a str,
+    of: BTreeMap<Ordered<'a>, Vec<usize>>,
+}
+
+impl<'a> Places<'a> {
+    fn of(list: &'a [Value], key: &'a str) -> Self {
+        let mut places = Places { key, of: BTreeMap::new() };
+        for (at, item) in list.iter().enumerate() {
+            if let Some(id) = places.id(item) {
+                places.of.entry(id).or_default().push(at);
+            }
+        }
+        places
     }
-    let value = item.get(key)?;
-    list.iter().position(|i| i.get(key) == Some(value))
+
+    fn id<'b>(&self, item: &'b Value) -> Option<Ordered<'b>> {
+        if self.key.is_empty() { Some(Ordered(item)) } else { item.get(self.key).map(Ordered) }
+    }
+
+    /// The first place.
+    fn first(&self, item: &Value) -> Option<usize> {
+        self.from(0, item)
+    }
+
+    /// The first place that is not before `start`.
+    fn from(&self, start: usize, item: &Value) -> Option<usize> {
+        let all = self.of.get(&self.id(item)?)?;
+        all.get(all.partition_point(|at| *at < start)).copied()
+    }
 }
 
 /// The merged items: those that the patch orders in its order, the others in the server's, the two
 /// woven together so that the server's relative order holds where both are known to it.
 fn in_order(merged: Vec<Value>, order: &[Value], server_order: &[Value], key: &str) -> Vec<Value> {
-    let rank = |list: &[Value], v: &Value| position(list, v, key);
-    let (mut ordered, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|v| rank(order, v).is_some());
-    ordered.sort_by_key(|v| rank(order, v));
-    others.sort_by_key(|v| rank(server_order, v).unwrap_or(usize::MAX));
+    struct Ranked {
+        asked: Option<usize>,
+        server: Option<usize>,
+        item: Value,
+    }
+    let (asked, server) = (Places::of(order, key), Places::of(server_order, key));
+    let rank =
+        |item: Value| Ranked { asked: asked.first(&item), server: server.first(&item), item };
+    let (mut ordered, mut others): (Vec<Ranked>, Vec<Ranked>) =
+        merged.into_iter().map(rank).partition(|ranked| ranked.asked.is_some());
+    ordered.sort_by_key(|ranked| ranked.asked);
+    others.sort_by_key(|ranked| ranked.server.unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(ordered.len() + others.len());
     let (mut ordered, mut others) = (ordered.into_iter().peekable(), others.into_iter().peekable());
     loop {
         let from_others = match (others.peek(), ordered.peek()) {
-            (Some(o), Some(p)) => {
-                matches!((rank(server_order, o), rank(server_order, p)), (Some(a), Some(b)) if a < b)
-            }
+            (Some(o), Some(p)) => matches!((o.server, p.server), (Some(a), Some(b)) if a < b),
             (Some(_), None) => true,
             (None, Some(_)) => false,
             (None, None) => return out,
         };
-        out.extend(if from_others { others.next() } else { ordered.next() });
+        let next = if from_others { others.next() } else { ordered.next() };
+        out.extend(next.map(|ranked| ranked.item));
     }
 }
 
@@ -416,6 +465,32 @@ mod tests {
             value!({ "$setElementOrder/finalizers": ["3", "4", "1"], "finalizers": ["4"], "$deleteFromPrimitiveList/finalizers": ["2"] }),
         );
         assert_eq!(primitives, value!({ "finalizers": ["3", "4", "1"] }));
+    }
+
+    /// With work that grows with the square of the items this takes minutes.
+    #[test]
+    fn very_many_items_are_no_work() {
+        let n = 30_000;
+        let texts = |from: usize| -> Value {
+            Value::array((from..from + n).map(|i| Value::from(format!("a{i}"))))
+        };
+        let named = |from: usize, extra: &str| -> Value {
+            Value::array((from..from + n).map(|i| value!({ "name": i, extra: 1 })))
+        };
+        let object = value!({ "finalizers": (texts(0)), "containers": (named(0, "x")) });
+        let patch = value!({ "finalizers": (texts(n / 2)), "containers": (named(n / 2, "y")) });
+        let patched = apply(object, patch);
+        let count = |field: &str| patched.at(field).items().len();
+        assert_eq!((count("finalizers"), count("containers")), (n + n / 2, n + n / 2));
+        let gone = value!({
+            "$deleteFromPrimitiveList/finalizers": (texts(0)),
+            "$setElementOrder/containers": (named(n / 2, "z")),
+            "containers": (named(n / 2, "z")),
+        });
+        let patched = apply(patched, gone);
+        assert_eq!(patched.at("finalizers").items().len(), n / 2);
+        let first = &patched.at("containers").items()[n / 2];
+        assert_eq!(*first, value!({ "name": (n / 2), "x": 1, "y": 1, "z": 1 }));
     }
 
     #[test]

@@ -78,17 +78,10 @@ fn own_node(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result
     if request.old.is_some() && object.at("spec.taints") != old.at("spec.taints") {
         return refuse(format!("node {node:?} is not allowed to modify taints"));
     }
-    let labels = |value: &Value| -> Vec<(String, Option<String>)> {
-        let all = value.at("metadata.labels").entries();
-        all.map(|(k, v)| (k.to_owned(), v.as_str().map(str::to_owned))).collect()
-    };
-    let (before, after) = (labels(old), labels(object));
-    let (gone, new) = (
-        before.iter().filter(|l| !after.contains(l)),
-        after.iter().filter(|l| !before.contains(l)),
-    );
-    let mut wrong: Vec<&str> =
-        gone.chain(new).map(|(key, _)| key.as_str()).filter(|key| !may_set(key)).collect();
+    let (before, after) = (old.at("metadata.labels"), object.at("metadata.labels"));
+    let differs = |key: &str| before.get(key) != after.get(key);
+    let keys = before.entries().chain(after.entries()).map(|(key, _)| key);
+    let mut wrong: Vec<&str> = keys.filter(|key| differs(key) && !may_set(key)).collect();
     wrong.sort_unstable();
     wrong.dedup();
     if wrong.is_empty() {

@@ -1,5 +1,7 @@
 //! The fields of a Service that hang together: type, addresses, families, ports.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use timonier_meta::{ApiError, FieldError, FieldPath};
 use timonier_object::{Value, value};
 
@@ -94,15 +96,15 @@ fn carry(new: &mut Value, old: &Value, path: &str) {
 /// A port keeps its number on the nodes as long as port and protocol stay.
 fn carry_node_ports(new: &mut Value, old: &Value) {
     let Some(ports) = new.find_mut("spec.ports").and_then(Value::as_array_mut) else { return };
-    let mut used: Vec<i64> = ports.iter().map(|p| p.at("nodePort").int_or(0)).collect();
+    let id = |port: &Value| (port.at("port").as_i64(), port.at("protocol").smol());
+    let mut numbers = BTreeMap::new();
+    for port in old.at("spec.ports").items() {
+        numbers.entry(id(port)).or_insert(port.at("nodePort").int_or(0));
+    }
+    let mut used: BTreeSet<i64> = ports.iter().map(|p| p.at("nodePort").int_or(0)).collect();
     for port in ports.iter_mut().filter(|p| p.at("nodePort").int_or(0) == 0) {
-        let same = |o: &&Value| {
-            o.at("port") == port.at("port") && o.at("protocol").str() == port.at("protocol").str()
-        };
-        let before = old.at("spec.ports").items().iter().find(same);
-        let number = before.map_or(0, |o| o.at("nodePort").int_or(0));
-        if number > 0 && !used.contains(&number) {
-            used.push(number);
+        let number = numbers.get(&id(port)).copied().unwrap_or(0);
+        if number > 0 && used.insert(number) {
             port.set("nodePort", number);
         }
     }
@@ -120,7 +122,7 @@ fn drop_unneeded(new: &mut Value, old: &Value) {
         }
     }
     if needs_node_ports(old) && !matches!(kind(new), "NodePort" | "LoadBalancer") {
-        let before: Vec<i64> =
+        let before: BTreeSet<i64> =
             old.at("spec.ports").items().iter().map(|p| p.at("nodePort").int_or(0)).collect();
         if let Some(ports) = new.find_mut("spec.ports").and_then(Value::as_array_mut) {
             for port in ports.iter_mut() {

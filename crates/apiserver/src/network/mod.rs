@@ -12,7 +12,7 @@ mod cidr;
 mod fields;
 mod repair;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -260,15 +260,16 @@ impl Filling<'_> {
 
     async fn node_ports(&mut self, new: &mut Value) -> Result<(), ApiError> {
         let mut ports = new.at("spec.ports").items().to_vec();
-        let mut own: Vec<(i64, SmolStr)> = Vec::new();
+        let mut own: BTreeMap<i64, BTreeSet<SmolStr>> = BTreeMap::new();
         for (i, port) in ports.iter_mut().enumerate() {
             let wanted = port.at("nodePort").int_or(0);
             let protocol = port.at("protocol").smol();
             let path = FieldPath::new("spec.ports").index(i).child("nodePort");
             // TCP and UDP of one Service may share a number.
-            let shared = wanted > 0 && own.iter().any(|(n, p)| *n == wanted && *p != protocol);
+            let shared =
+                wanted > 0 && own.get(&wanted).is_some_and(|p| p.iter().any(|p| *p != protocol));
             let number = if shared { wanted } else { self.port(wanted, &path).await? };
-            own.push((number, protocol));
+            own.entry(number).or_default().insert(protocol);
             port.set("nodePort", number);
         }
         new.set("spec.ports", Value::array(ports));

@@ -184,3 +184,20 @@ fn many_managers_are_put_together() {
     assert_eq!(live.at("metadata.managedFields").items().len(), 10);
     assert!(entry(&live, "ancient-changes").is_some());
 }
+
+/// With work that grows with the square of the fields this takes minutes.
+#[test]
+fn very_many_fields_are_no_work() {
+    let row = row("", "configmaps");
+    let map = |from: usize| -> Value {
+        let data: Value = (from..from + 30_000).map(|i| (alloc::format!("k{i}"), "")).collect();
+        value!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "m" }, "data": data })
+    };
+    let fields = update(&writer(&row, "a"), &Value::Null, &map(0), None);
+    let mut first = map(0);
+    first.set("metadata.managedFields", fields);
+    let applied = apply(&writer(&row, "b"), &first, &map(15_000), true).unwrap();
+    assert_eq!(applied.at("data").as_object().unwrap().len(), 45_000);
+    let of_b = entry(&applied, "b").unwrap().at("fieldsV1").get("f:data").unwrap().clone();
+    assert_eq!(of_b.as_object().unwrap().len(), 30_000);
+}

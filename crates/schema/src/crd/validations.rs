@@ -13,6 +13,7 @@ use timonier_meta::{ErrorKind, FieldError, FieldPath};
 use timonier_object::Value;
 
 use super::declare::{is_resource, list_kind, type_of};
+use super::values::ByKeys;
 
 /// Longer texts of message expressions do not count, in bytes.
 const MAX_MESSAGE: usize = 5 * 1024;
@@ -193,8 +194,9 @@ impl Run {
             }
         }
         if let Some(of_items) = &rules.items {
+            let before = old.and_then(|old| by_keys(&rules.list, old));
             for (i, value) in new.items().iter().enumerate() {
-                let old = old.and_then(|old| same_item(&rules.list, old, value));
+                let old = before.as_ref().and_then(|before| before.get(value));
                 if self.node(of_items, value, old, &format!("{path}[{i}]")) == Next::Stop {
                     return Next::Stop;
                 }
@@ -306,10 +308,10 @@ fn broken(rule: &Rule, rules: &Rules, path: &str, text: String) -> FieldError {
     }
 }
 
-/// The item of the old list that is this one: of list maps by the keys, of others nothing.
-fn same_item<'v>(list: &ListKind, old: &'v Value, item: &Value) -> Option<&'v Value> {
+/// The items of an old list by which new ones find themselves: of list maps by the keys.
+fn by_keys<'v>(list: &'v ListKind, old: &'v Value) -> Option<ByKeys<'v>> {
     let ListKind::Map(keys) = list else { return None };
-    old.items().iter().find(|o| keys.iter().all(|k| o.get(k) == item.get(k)))
+    Some(ByKeys::of(old, keys.iter().map(SmolStr::as_str)))
 }
 
 #[cfg(test)]

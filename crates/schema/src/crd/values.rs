@@ -1,13 +1,14 @@
 //! What a CustomResourceDefinition's schema says of values: types, bounds, patterns, combinations
 //! (upstream `kube-openapi/pkg/validation`, with its texts).
 
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use timonier_meta::field_path::quote;
 use timonier_meta::{ErrorKind, FieldError, FieldPath};
-use timonier_object::{Value, json};
+use timonier_object::{Ordered, Value, json};
 
 use super::formats;
 
@@ -17,10 +18,57 @@ const PATTERN_LIMIT: usize = 1 << 20;
 /// What is wrong with an object by a JSON schema. What is as it was in `old` is right, whatever
 /// the schema says by now.
 pub fn validate(schema: &Value, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    check(schema, new, old, "", &mut errors);
-    lists(schema, new, old, "", &mut errors);
-    errors
+    let mut found = Found::default();
+    check(schema, new, old, "", &mut found);
+    lists(schema, new, old, "", &mut found.errors);
+    found.errors
+}
+
+/// What was found so far, and the patterns compiled on the way: each once for all its values.
+#[derive(Default)]
+struct Found<'s> {
+    errors: Vec<FieldError>,
+    patterns: BTreeMap<&'s str, Option<regex_lite::Regex>>,
+}
+
+impl<'s> Found<'s> {
+    fn push(&mut self, error: FieldError) {
+        self.errors.push(error);
+    }
+
+    fn matches(&mut self, wanted: &'s str, text: &str) -> bool {
+        let compiled = self.patterns.entry(wanted).or_insert_with(|| pattern(wanted).ok());
+        compiled.as_ref().is_some_and(|p| p.is_match(text))
+    }
+}
+
+/// Items of a list map by their keys; of several with the same keys the first.
+pub struct ByKeys<'a> {
+    keys: Vec<&'a str>,
+    items: BTreeMap<Vec<Option<Ordered<'a>>>, &'a Value>,
+}
+
+impl<'a> ByKeys<'a> {
+    /// The items of a list whose items `keys` tell apart.
+    pub fn of(list: &'a Value, keys: impl Iterator<Item = &'a str>) -> Self {
+        let keys: Vec<&str> = keys.collect();
+        let mut items = BTreeMap::new();
+        for item in list.items() {
+            items.entry(id(&keys, item)).or_insert(item);
+        }
+        ByKeys { keys, items }
+    }
+
+    /// The item with the keys of this one.
+    pub fn get(&self, item: &Value) -> Option<&'a Value> {
+        let items: &BTreeMap<Vec<Option<Ordered<'_>>>, &'a Value> = &self.items;
+        items.get(&id(&self.keys, item)).copied()
+    }
+}
+
+/// What tells an item of a list map apart.
+fn id<'v>(keys: &[&str], item: &'v Value) -> Vec<Option<Ordered<'v>>> {
+    keys.iter().map(|key| item.get(key).map(Ordered)).collect()
 }
 
 /// Compiles a pattern; the error is its text.
@@ -29,7 +77,7 @@ pub fn pattern(text: &str) -> Result<regex_lite::Regex, String> {
     built.map_err(|e| e.to_string())
 }
 
-fn check(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Vec<FieldError>) {
+fn check<'s>(schema: &'s Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Found<'s>) {
     if old == Some(v) || v.is_null() && schema.at("nullable").bool() {
         return;
     }
@@ -55,7 +103,7 @@ fn shown(v: &Value) -> String {
     v.as_str().map_or_else(|| json::to_string(v), quote)
 }
 
-fn invalid(v: &Value, path: &str, what: String, out: &mut Vec<FieldError>) {
+fn invalid(v: &Value, path: &str, what: String, out: &mut Found<'_>) {
     out.push(FieldError::invalid(&at(path), shown(v), format!("{path} in body {what}")));
 }
 
@@ -72,7 +120,7 @@ fn name_of(v: &Value) -> &'static str {
     }
 }
 
-fn kind(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
+fn kind(schema: &Value, v: &Value, path: &str, out: &mut Found<'_>) {
     let either = ["integer", "string"];
     let wanted = [schema.at("type").str()];
     let wanted: &[&str] = match schema.get("x-kubernetes-int-or-string").is_some_and(Value::bool) {
@@ -91,7 +139,7 @@ fn kind(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
     }
 }
 
-fn string(schema: &Value, text: &str, path: &str, out: &mut Vec<FieldError>) {
+fn string<'s>(schema: &'s Value, text: &str, path: &str, out: &mut Found<'s>) {
     let v = Value::from(text);
     let length = text.chars().count() as i64;
     if let Some(max) = schema.at("maxLength").as_i64().filter(|max| length > *max) {
@@ -101,7 +149,7 @@ fn string(schema: &Value, text: &str, path: &str, out: &mut Vec<FieldError>) {
         invalid(&v, path, format!("should be at least {min} chars long"), out);
     }
     let wanted = schema.at("pattern").str();
-    if !wanted.is_empty() && !pattern(wanted).is_ok_and(|p| p.is_match(text)) {
+    if !wanted.is_empty() && !out.matches(wanted, text) {
         invalid(&v, path, format!("should match '{wanted}'"), out);
     }
     let format = schema.at("format").str();
@@ -111,7 +159,7 @@ fn string(schema: &Value, text: &str, path: &str, out: &mut Vec<FieldError>) {
     }
 }
 
-fn number(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
+fn number(schema: &Value, v: &Value, path: &str, out: &mut Found<'_>) {
     let n = v.as_f64().unwrap_or(0.0);
     let bound = |key: &str| schema.at(key).as_f64();
     if let Some(factor) = bound("multipleOf").filter(|f| *f > 0.0) {
@@ -136,11 +184,12 @@ fn number(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
     }
 }
 
-fn array(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Vec<FieldError>) {
+fn array<'s>(schema: &'s Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Found<'s>) {
     let items = v.items();
     if let Some(of_items) = schema.get("items").filter(|s| s.as_object().is_some()) {
+        let before = old.and_then(|old| by_keys(schema, old));
         for (i, item) in items.iter().enumerate() {
-            let before = old.and_then(|old| same_item(schema, old, item));
+            let before = before.as_ref().and_then(|before| before.get(item));
             check(of_items, item, before, &format!("{path}[{i}]"), out);
         }
     }
@@ -152,24 +201,23 @@ fn array(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut V
     if let Some(max) = schema.at("maxItems").as_i64().filter(|max| count > *max) {
         out.push(FieldError::too_many(&at(path), items.len(), usize::try_from(max).unwrap_or(0)));
     }
-    if schema.at("uniqueItems").bool()
-        && items.iter().enumerate().any(|(i, v)| items[..i].contains(v))
-    {
+    let mut seen = BTreeSet::new();
+    if schema.at("uniqueItems").bool() && !items.iter().all(|item| seen.insert(Ordered(item))) {
         let text = format!("{path} in body shouldn't contain duplicates");
         out.push(FieldError::invalid(&at(path), "\"\"", text));
     }
 }
 
-/// The item of the old list that is this one: in list maps by the keys.
-fn same_item<'a>(schema: &Value, old: &'a Value, item: &Value) -> Option<&'a Value> {
+/// The items of an old list by which new ones find themselves: of list maps by the keys.
+fn by_keys<'a>(schema: &'a Value, old: &'a Value) -> Option<ByKeys<'a>> {
     if schema.get("x-kubernetes-list-type").map(Value::str) != Some("map") {
         return None;
     }
     let keys = schema.get("x-kubernetes-list-map-keys")?.items();
-    old.items().iter().find(|o| keys.iter().all(|k| o.get(k.str()) == item.get(k.str())))
+    Some(ByKeys::of(old, keys.iter().map(Value::str)))
 }
 
-fn allowed(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
+fn allowed(schema: &Value, v: &Value, path: &str, out: &mut Found<'_>) {
     let values = schema.at("enum").items();
     if values.is_empty() || values.contains(v) {
         return;
@@ -186,7 +234,7 @@ fn allowed(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
     });
 }
 
-fn object(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Vec<FieldError>) {
+fn object<'s>(schema: &'s Value, v: &Value, old: Option<&Value>, path: &str, out: &mut Found<'s>) {
     let count = v.entries().count();
     if let Some(min) = schema.at("minProperties").as_i64().filter(|min| (count as i64) < *min) {
         let text = format!("{path} in body should have at least {min} properties");
@@ -220,25 +268,27 @@ fn object(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut 
     }
 }
 
-fn combinations(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>) {
-    let errors_of = |schema: &Value| {
-        let mut errors = Vec::new();
-        check(schema, v, None, path, &mut errors);
-        errors
-    };
-    let say = |text: String, out: &mut Vec<FieldError>| {
+/// What is wrong by a schema that is only an alternative.
+fn errors_of<'s>(schema: &'s Value, v: &Value, path: &str, out: &mut Found<'s>) -> Vec<FieldError> {
+    let before = core::mem::take(&mut out.errors);
+    check(schema, v, None, path, out);
+    core::mem::replace(&mut out.errors, before)
+}
+
+fn combinations<'s>(schema: &'s Value, v: &Value, path: &str, out: &mut Found<'s>) {
+    let say = |text: String, out: &mut Found<'_>| {
         out.push(FieldError::invalid(&at(""), "\"\"", text));
     };
-    let results = |key: &str| -> Vec<Vec<FieldError>> {
-        schema.at(key).items().iter().map(errors_of).collect()
-    };
     let best = |all: Vec<Vec<FieldError>>| all.into_iter().min_by_key(Vec::len).unwrap_or_default();
-    let any = results("anyOf");
+    let results = |key: &str, out: &mut Found<'s>| -> Vec<Vec<FieldError>> {
+        schema.at(key).items().iter().map(|s| errors_of(s, v, path, out)).collect()
+    };
+    let any = results("anyOf", out);
     if !any.is_empty() && any.iter().all(|e| !e.is_empty()) {
         say(format!("{path:?} must validate at least one schema (anyOf)"), out);
-        out.extend(best(any));
+        out.errors.extend(best(any));
     }
-    let one = results("oneOf");
+    let one = results("oneOf", out);
     let valid = one.iter().filter(|e| e.is_empty()).count();
     if !one.is_empty() && valid != 1 {
         let found = match valid {
@@ -247,18 +297,18 @@ fn combinations(schema: &Value, v: &Value, path: &str, out: &mut Vec<FieldError>
         };
         say(format!("{path:?} must validate one and only one schema (oneOf). {found}"), out);
         if valid == 0 {
-            out.extend(best(one));
+            out.errors.extend(best(one));
         }
     }
-    let all = results("allOf");
+    let all = results("allOf", out);
     if all.iter().any(|e| !e.is_empty()) {
         let none = all.iter().all(|e| !e.is_empty());
-        out.extend(all.into_iter().flatten());
+        out.errors.extend(all.into_iter().flatten());
         let more = if none { ". None validated" } else { "" };
         say(format!("{path:?} must validate all the schemas (allOf){more}"), out);
     }
     if let Some(not) = schema.get("not").filter(|s| s.as_object().is_some())
-        && errors_of(not).is_empty()
+        && errors_of(not, v, path, out).is_empty()
     {
         say(format!("{path:?} must not validate the schema (not)"), out);
     }
@@ -274,14 +324,12 @@ fn lists(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut V
             let items = v.items();
             let kind = schema.get("x-kubernetes-list-type").map_or("", Value::str);
             let keys = schema.get("x-kubernetes-list-map-keys").map_or(&[][..], Value::items);
+            let keys: Vec<&str> = keys.iter().map(Value::str).collect();
+            let (mut values, mut ids) = (BTreeSet::new(), BTreeSet::new());
             for (i, item) in items.iter().enumerate() {
-                let id = |item: &Value| -> Value {
-                    let of = |k: &Value| Some((k.smol(), item.get(k.str())?.clone()));
-                    keys.iter().filter_map(of).collect()
-                };
                 let twice = match kind {
-                    "set" => items[..i].contains(item).then(|| item.clone()),
-                    "map" => items[..i].iter().any(|o| id(o) == id(item)).then(|| id(item)),
+                    "set" => (!values.insert(Ordered(item))).then(|| item.clone()),
+                    "map" => (!ids.insert(id(&keys, item))).then(|| keys_of(&keys, item)),
                     _ => None,
                 };
                 if let Some(id) = twice {
@@ -302,6 +350,11 @@ fn lists(schema: &Value, v: &Value, old: Option<&Value>, path: &str, out: &mut V
         }
         _ => {}
     }
+}
+
+/// The keys of an item, as errors show them.
+fn keys_of(keys: &[&str], item: &Value) -> Value {
+    keys.iter().filter_map(|key| Some((*key, item.get(key)?.clone()))).collect()
 }
 
 #[cfg(test)]
@@ -421,5 +474,30 @@ mod tests {
             value!({ "a": "long", "b": 2, "l": [{ "n": "y", "v": 1 }, { "n": "x", "v": 5 }] });
         assert!(validate(&schema, &new, Some(&old)).is_empty());
         assert_eq!(validate(&schema, &new, None).len(), 2);
+    }
+
+    /// With work that grows with the square of the items this takes minutes.
+    #[test]
+    fn very_many_items_are_no_work() {
+        let n = 30_000;
+        let items = Value::array((0..n).map(|i| value!({ "name": i })));
+        let keyed = value!({ "type": "array", "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"], "items": { "type": "object" } });
+        let set = value!({ "type": "array", "x-kubernetes-list-type": "set" });
+        let unique = value!({ "type": "array", "uniqueItems": true });
+        for schema in [&keyed, &set, &unique] {
+            assert_eq!(of("a", schema.clone(), items.clone()), [""; 0]);
+            let mut more = items.clone();
+            more.make_array().push(value!({ "name": 7 }));
+            assert_eq!(of("a", schema.clone(), more).len(), 1, "{schema}");
+        }
+        let mut more = items.clone();
+        more.make_array().push(value!({ "name": n }));
+        assert!(validate(&keyed, &more, Some(&items)).is_empty());
+        // A pattern is compiled once, not for each of the texts.
+        let schema = value!({ "type": "array", "items": { "type": "string",
+            "pattern": "^([a-z0-9]{1,60}\\.){0,60}[a-z0-9]{1,60}$" } });
+        let texts = Value::array((0..n).map(|i| Value::from(format!("x{i}"))));
+        assert_eq!(of("a", schema, texts), [""; 0]);
     }
 }

@@ -275,9 +275,11 @@ fn stored_versions(e: &mut Errors, top: &At<'_>) {
             at.invalid(e, format!("must have the storage version {name}"));
         }
     }
+    let known: BTreeSet<&str> =
+        versions.value.items().iter().map(|version| version.at("name").str()).collect();
     for item in at.items() {
         let v = item.str();
-        if !versions.value.items().iter().any(|version| version.at("name").str() == v) {
+        if !known.contains(v) {
             item.bad_str(e, format!("missing from spec.versions; {v} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {v} and removes {v} from status.storedVersions"));
         }
     }

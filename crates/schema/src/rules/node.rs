@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use timonier_meta::names;
-use timonier_object::Value;
+use timonier_object::{Ordered, Value};
 
 use super::at::{At, Errors, show};
 use super::common::{NOT_A_CIDR, check, cidr, is_dual};
@@ -41,16 +41,15 @@ fn pod_ranges(e: &mut Errors, at: &At<'_>) {
 }
 
 fn update(e: &mut Errors, top: &At<'_>, old: &Value) {
-    let mut seen = Vec::new();
+    let mut seen = BTreeSet::new();
     for address in top.get("status.addresses").items() {
-        if seen.contains(&address.value) {
+        if !seen.insert(Ordered(address.value)) {
             let printed = timonier_object::value!({
                 "Type": (address.value.at("type").clone()),
                 "Address": (address.value.at("address").clone())
             });
             e.push(timonier_meta::FieldError::duplicate(&address.path, show(&printed)));
         }
-        seen.push(address.value);
     }
     let ranges = top.get("spec.podCIDRs");
     let before = old.at("spec.podCIDRs");

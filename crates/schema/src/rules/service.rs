@@ -51,9 +51,10 @@ pub fn update_status(e: &mut Errors, new: &Value, old: &Value) {
 
 /// Checks the points at which a load balancer is reached. `modes` for Services.
 pub fn load_balancer_points(e: &mut Errors, at: &At<'_>, old: &At<'_>, modes: bool) {
+    let before: BTreeSet<&str> = old.value.items().iter().map(|p| p.at("ip").str()).collect();
     for point in at.items() {
         let (ip, mode, host) = (point.get("ip"), point.get("ipMode"), point.get("hostname"));
-        let known = old.items().any(|before| before.get("ip").str() == ip.str());
+        let known = before.contains(ip.str());
         if !ip.is_empty() && !known {
             legacy_ip(e, &ip);
         }
@@ -104,9 +105,9 @@ fn service_spec(e: &mut Errors, top: &At<'_>, old: Option<&At<'_>>) {
     labels(e, &spec.get("selector"));
     affinity(e, &spec);
     addresses(e, &spec, old);
+    let before = texts(old, "spec.externalIPs");
     for ip in spec.get("externalIPs").items() {
-        let known =
-            old.is_some_and(|old| old.value.at("spec.externalIPs").items().contains(ip.value));
+        let known = before.contains(ip.str());
         if sloppy_ip(ip.str()).is_none() && !known {
             legacy_ip(e, &ip);
         } else {
@@ -227,9 +228,9 @@ fn addresses(e: &mut Errors, spec: &At<'_>, old: Option<&At<'_>>) {
         policy.one_of(e, &["PreferDualStack", "RequireDualStack", "SingleStack"]);
     }
     let before = e.len();
+    let had = texts(old, "spec.clusterIPs");
     for (i, ip) in ips.items().enumerate() {
-        let known =
-            old.is_some_and(|old| old.value.at("spec.clusterIPs").items().contains(ip.value));
+        let known = had.contains(ip.str());
         if i == 0 && ip.str() == "None" {
             if ips.len() > 1 {
                 ips.invalid(e, "'None' must be the first and only value");
@@ -324,23 +325,25 @@ fn unique_ports(e: &mut Errors, spec: &At<'_>) {
     }
 }
 
+/// The texts of a list that was there before.
+fn texts<'a>(old: Option<&At<'a>>, path: &str) -> BTreeSet<&'a str> {
+    let items = old.map_or(&[][..], |old| old.value.at(path).items());
+    items.iter().map(|item| item.str().trim()).collect()
+}
+
 fn source_ranges(e: &mut Errors, top: &At<'_>, old: Option<&At<'_>>) {
     let ranges = top.get("spec.loadBalancerSourceRanges");
     let ranges = ranges.named(top.path.child("spec.LoadBalancerSourceRanges"));
     let note = top.get("metadata.annotations").entry(RANGES);
     let only = "may only be used when `type` is 'LoadBalancer'";
-    let before = |path: &str, text: &str| {
-        old.is_some_and(|old| {
-            old.value.at(path).items().iter().any(|item| item.str().trim() == text)
-        })
-    };
+    let before = texts(old, "spec.loadBalancerSourceRanges");
     if !ranges.is_empty() {
         if kind(top) != "LoadBalancer" {
             ranges.forbidden(e, only);
         }
         for range in ranges.items() {
             let text = range.str().trim();
-            if cidr(text).is_none() && !before("spec.loadBalancerSourceRanges", text) {
+            if cidr(text).is_none() && !before.contains(text) {
                 range.bad(e, show_str(text), NOT_A_CIDR);
             }
         }

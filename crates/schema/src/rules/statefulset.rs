@@ -1,5 +1,6 @@
 //! Stateful sets.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use timonier_meta::names;
@@ -96,16 +97,19 @@ fn completed_template(spec: &At<'_>) -> Value {
     if claims.is_empty() {
         return template;
     }
-    let names: Vec<&str> = claims.iter().map(|claim| claim.at("metadata.name").str()).collect();
+    let mut names = BTreeSet::new();
     let mut volumes: Vec<Value> = Vec::new();
-    for (i, name) in names.iter().enumerate().filter(|(i, name)| !names[..*i].contains(name)) {
-        debug_assert!(i < names.len());
+    for claim in claims {
+        let name = claim.at("metadata.name").str();
+        if !names.insert(name) {
+            continue;
+        }
         volumes.push(timonier_object::value!({
-            "name": (*name), "persistentVolumeClaim": { "claimName": (*name) }
+            "name": name, "persistentVolumeClaim": { "claimName": name }
         }));
     }
     let own = pod.at("volumes").items().iter();
-    volumes.extend(own.filter(|volume| !names.contains(&volume.at("name").str())).cloned());
+    volumes.extend(own.filter(|volume| !names.contains(volume.at("name").str())).cloned());
     pod.set("volumes", volumes);
     template
 }

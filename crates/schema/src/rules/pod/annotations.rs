@@ -1,5 +1,7 @@
 //! Annotations of pods that mean something to the system.
 
+use alloc::collections::BTreeSet;
+
 use super::super::at::{At, Errors};
 use super::super::common::{descending_path, show_str};
 use super::all_containers;
@@ -12,6 +14,8 @@ pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Checks what annotations say against the specification.
 pub fn specific(e: &mut Errors, at: &At<'_>, spec: &At<'_>) {
+    let containers = all_containers(spec);
+    let names: BTreeSet<&str> = containers.iter().map(|c| c.get("name").str()).collect();
     for (key, value) in at.entries() {
         let text = value.str();
         if key == MIRROR && spec.get("nodeName").is_empty() {
@@ -27,7 +31,7 @@ pub fn specific(e: &mut Errors, at: &At<'_>, spec: &At<'_>) {
             seccomp_value(e, &value.named(at.path.child(key)));
         }
         if let Some(name) = key.strip_prefix(APP_ARMOR) {
-            if !all_containers(spec).iter().any(|c| c.get("name").str() == name) {
+            if !names.contains(name) {
                 value.bad(e, show_str(name), "container not found");
             }
             if !matches!(text, "" | "runtime/default" | "unconfined")

@@ -178,6 +178,9 @@ fn is_multiple(name: &str, amount: &At<'_>) -> bool {
     page > 0 && quantity(amount.value).value() % page == 0
 }
 
+/// An error about a claim names at most so many that there are.
+const MAX_NAMES: usize = 64;
+
 fn claim_names(e: &mut Errors, at: &At<'_>, known: &BTreeSet<&str>) {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for claim in at.items() {
@@ -196,7 +199,9 @@ fn claim_names(e: &mut Errors, at: &At<'_>, known: &BTreeSet<&str>) {
                 key = format!("{name}/{}", request.str());
             }
             let prefix = format!("{name}/");
-            let whole_again = request.is_empty() && seen.iter().any(|k| k.starts_with(&prefix));
+            let mut parts = seen.range(prefix.clone()..);
+            let part_of = parts.next().is_some_and(|key| key.starts_with(&prefix));
+            let whole_again = request.is_empty() && part_of;
             if seen.contains(&key) || whole_again {
                 claim.bad_duplicate(e, &key);
             }
@@ -207,7 +212,10 @@ fn claim_names(e: &mut Errors, at: &At<'_>, known: &BTreeSet<&str>) {
             if known.is_empty() {
                 detail.push_str(" which is empty");
             } else {
-                let names: Vec<&str> = known.iter().copied().collect();
+                let mut names: Vec<&str> = known.iter().copied().take(MAX_NAMES).collect();
+                if known.len() > MAX_NAMES {
+                    names.push("...");
+                }
                 detail.push_str(&format!(": {}", names.join(", ")));
             }
             let mut error = timonier_meta::FieldError::not_found(&claim.path, name);

@@ -1,9 +1,10 @@
 //! Where a pod may run: tolerations, affinity, spreading, gates.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 
 use timonier_meta::names;
+use timonier_object::Value;
 
 use super::super::at::{At, Errors};
 use super::super::common::{check, label_selector};
@@ -163,18 +164,20 @@ fn label_keys(e: &mut Errors, term: &At<'_>) {
     let matched = term.get("matchLabelKeys");
     let mut keys: BTreeSet<&str> =
         selector.value.at("matchLabels").entries().map(|(key, _)| key).collect();
+    let places: BTreeMap<&str, usize> =
+        matched.value.items().iter().enumerate().map(|(i, k)| (k.str(), i)).collect();
     for item in selector.get("matchExpressions").items() {
         let key = item.get("key").str();
-        let index = matched.value.items().iter().rposition(|k| k.str() == key);
-        if let (Some(i), true) = (index, keys.contains(key)) {
-            let at = item.get("key").named(term.path.index(i));
+        if let (Some(i), true) = (places.get(key), keys.contains(key)) {
+            let at = item.get("key").named(term.path.index(*i));
             at.bad_str(e, "exists in both matchLabelKeys and labelSelector");
         }
         keys.insert(key);
     }
     let mismatched = term.get("mismatchLabelKeys");
+    let others: BTreeSet<&str> = mismatched.value.items().iter().map(Value::str).collect();
     for key in matched.items() {
-        if mismatched.value.items().contains(key.value) {
+        if others.contains(key.str()) {
             key.bad_str(e, "exists in both matchLabelKeys and mismatchLabelKeys");
         }
     }
@@ -182,7 +185,10 @@ fn label_keys(e: &mut Errors, term: &At<'_>) {
 
 /// Checks `topologySpreadConstraints`.
 pub fn topology_spread(e: &mut Errors, at: &At<'_>) {
-    let all = at.value.items();
+    let id = |item: &'_ Value| (item.at("topologyKey").smol(), item.at("whenUnsatisfiable").smol());
+    // Of several for the same, all but the last are said to be there again.
+    let last: BTreeMap<_, usize> =
+        at.value.items().iter().enumerate().map(|(i, item)| (id(item), i)).collect();
     for (i, item) in at.items().enumerate() {
         item.get("maxSkew").positive(e);
         let (key, action) = (item.get("topologyKey"), item.get("whenUnsatisfiable"));
@@ -190,10 +196,7 @@ pub fn topology_spread(e: &mut Errors, at: &At<'_>) {
             key.required(e, "can not be empty");
         }
         action.one_of(e, &["DoNotSchedule", "ScheduleAnyway"]);
-        let again = all.iter().skip(i + 1).any(|other| {
-            other.at("topologyKey") == key.value && other.at("whenUnsatisfiable") == action.value
-        });
-        if again {
+        if last.get(&id(item.value)).is_some_and(|last| *last > i) {
             let at = item.get("{topologyKey, whenUnsatisfiable}");
             at.bad_duplicate(e, &format!("{{{}, {}}}", key.str(), action.str()));
         }

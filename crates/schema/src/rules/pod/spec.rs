@@ -1,10 +1,11 @@
 //! The specification of a pod, field by field in upstream's order.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use timonier_meta::{Quantity, names};
+use timonier_object::Value;
 
 use super::super::at::{At, Errors};
 use super::super::common::{bad_quantity, check as check_text, labels, legacy_ip, quantity};
@@ -314,6 +315,8 @@ fn hostname_override(e: &mut Errors, spec: &At<'_>) {
 
 /// Files that environments are read from lie in empty directories of the pod.
 fn file_keys(e: &mut Errors, pod: &Pod<'_>) {
+    let volumes = pod.spec.value.at("volumes").items().iter();
+    let volumes: BTreeMap<&str, &Value> = volumes.map(|v| (v.at("name").str(), v)).collect();
     for container in all_containers(&pod.spec) {
         for variable in container.get("env").items() {
             let key = variable.get("valueFrom.fileKeyRef");
@@ -321,8 +324,7 @@ fn file_keys(e: &mut Errors, pod: &Pod<'_>) {
                 continue;
             }
             let name = key.get("volumeName");
-            let mut volumes = pod.spec.value.at("volumes").items().iter().rev();
-            match volumes.find(|v| v.at("name").str() == name.str()) {
+            match volumes.get(name.str()) {
                 None => name.not_found(e),
                 Some(volume) if volume.get("emptyDir").is_none() => {
                     name.bad_str(e, "referenced volume must be of type emptyDir");

@@ -1,6 +1,6 @@
 //! A pod's status: upstream's `ValidatePodStatusUpdate`.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use timonier_meta::names;
 use timonier_object::Value;
@@ -72,17 +72,23 @@ fn conditions(e: &mut Errors, at: &At<'_>) {
 /// A container that ended for good does not run again.
 fn transitions(e: &mut Errors, list: &str, now: &At<'_>, before: &At<'_>, spec: &At<'_>) {
     let at = now.get(list);
+    let running = at.items().filter(|status| !status.get("state.terminated").is_set());
+    let running: BTreeSet<&str> = running.map(|status| status.get("name").str()).collect();
+    let key = if list == "containerStatuses" { "containers" } else { "initContainers" };
+    let mut containers = BTreeMap::new();
+    for container in spec.get(key).items() {
+        containers.entry(container.get("name").str()).or_insert(container);
+    }
     for (i, was) in before.get(list).items().enumerate() {
         let ended = was.get("state.terminated");
         if !ended.is_set() {
             continue;
         }
         let name = was.get("name").str();
-        let runs = at.items().any(|status| {
-            status.get("name").str() == name && !status.get("state.terminated").is_set()
-        });
         let code = ended.get("exitCode").int();
-        if runs && !may_restart(list, spec, name, code) {
+        let container = containers.get(name).filter(|_| list != "ephemeralContainerStatuses");
+        let may = || container.is_some_and(|container| may_restart(spec, container, code));
+        if running.contains(name) && !may() {
             let state = At { value: at.value, path: at.path.index(i).child("state") };
             state.forbidden(e, "may not be transitioned to non-terminated state");
         }
@@ -90,15 +96,7 @@ fn transitions(e: &mut Errors, list: &str, now: &At<'_>, before: &At<'_>, spec: 
 }
 
 /// Whether a container may run again after it ended with `code`.
-fn may_restart(list: &str, spec: &At<'_>, name: &str, code: i64) -> bool {
-    if list == "ephemeralContainerStatuses" {
-        return false;
-    }
-    let key = if list == "containerStatuses" { "containers" } else { "initContainers" };
-    let containers = spec.get(key);
-    let Some(container) = containers.items().find(|c| c.get("name").str() == name) else {
-        return false;
-    };
+fn may_restart(spec: &At<'_>, container: &At<'_>, code: i64) -> bool {
     for rule in container.get("restartPolicyRules").items() {
         let codes = rule.get("exitCodes");
         let listed = codes.get("values").items().any(|v| v.int() == code);
@@ -117,9 +115,10 @@ fn may_restart(list: &str, spec: &At<'_>, name: &str, code: i64) -> bool {
 
 fn claims(e: &mut Errors, at: &At<'_>, claims: &At<'_>) {
     let mut seen = BTreeSet::new();
+    let known: BTreeSet<&str> = claims.value.items().iter().map(|c| c.at("name").str()).collect();
     for status in at.items() {
         let name = status.get("name");
-        if !claims.items().any(|claim| claim.get("name").str() == name.str()) {
+        if !known.contains(name.str()) {
             name.bad_str(e, "must match the name of an entry in `spec.resourceClaims`");
         }
         if !seen.insert(name.str()) {
