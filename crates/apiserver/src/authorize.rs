@@ -1,6 +1,7 @@
 //! Whether a request may be: nodes by what runs on them, all others by the policy.
 
 use timonier_meta::gvk::resources::PODS;
+use timonier_object::Value;
 use timonier_policy::node::{self, Rule};
 use timonier_policy::{Attributes, Authorizer, Decision};
 
@@ -25,12 +26,14 @@ impl Authorizer for ApiServer {
 }
 
 impl ApiServer {
-    /// Whether a pod on the node refers to the object of the request. Reads the pods of one
-    /// namespace, which is what a node asks about once for every object that a pod reads.
+    /// Whether a pod on the node refers to the object of the request, or is it. Reads the pods of
+    /// one namespace, which is what a node asks about once for every object that a pod reads.
     fn is_related(&self, node: &str, a: &Attributes<'_>) -> bool {
+        let runs_here = |pod: &Value| pod.at("spec.nodeName").str() == node;
+        if a.resource == "pods" {
+            return self.peek(&PODS, a.namespace, a.name).is_some_and(|pod| runs_here(&pod));
+        }
         let pods = self.peek_all(&PODS, a.namespace);
-        pods.iter().any(|pod| {
-            pod.at("spec.nodeName").str() == node && node::refers(pod, a.resource, a.name)
-        })
+        pods.iter().any(|pod| runs_here(pod) && node::refers(pod, a.resource, a.name))
     }
 }

@@ -70,6 +70,7 @@ impl InProcess {
         let mut info = self.info(verb, resource, namespace, "", "");
         info.name = name.into();
         info.name_from_selector = true;
+        info.fields = options.field_selector.clone();
         info
     }
 

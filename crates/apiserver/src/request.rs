@@ -2,7 +2,7 @@
 
 use http::{Method, Uri};
 use smol_str::SmolStr;
-use timonier_meta::{ApiError, names};
+use timonier_meta::{ApiError, Selector, names};
 use timonier_policy::{Attributes, User};
 
 use crate::percent;
@@ -28,6 +28,8 @@ pub struct RequestInfo {
     pub rest: String,
     /// The name came out of a field selector, for authorization only.
     pub name_from_selector: bool,
+    /// The field selector of a collection; empty where there is none, or none that can be read.
+    pub fields: Selector,
 }
 
 impl RequestInfo {
@@ -92,8 +94,8 @@ impl RequestInfo {
         self.subresource = parts.get(2).copied().unwrap_or_default().into();
         self.rest = parts.get(3..).unwrap_or_default().join("/");
         self.verb = if watch_prefix { "watch" } else { self.resource_verb(method, query) };
-        if matches!(self.verb, "list" | "watch" | "deletecollection") && self.name.is_empty() {
-            self.name_of_selector(query);
+        if matches!(self.verb, "list" | "watch" | "deletecollection") {
+            self.selector(query);
         }
         Ok(())
     }
@@ -112,16 +114,19 @@ impl RequestInfo {
         }
     }
 
-    /// A selector for one name counts as that name when the request is authorized.
-    fn name_of_selector(&mut self, query: &Query) {
+    /// Reads the field selector, on which it may depend whether the request is allowed. One for one
+    /// name counts as that name.
+    fn selector(&mut self, query: &Query) {
         let Some(text) = query.get("fieldSelector") else { return };
-        let Ok(selector) = timonier_meta::Selector::parse_fields(text) else { return };
+        let Ok(selector) = Selector::parse_fields(text) else { return };
         if let Some(name) = selector.exact("metadata.name")
+            && self.name.is_empty()
             && names::path_segment(name).is_empty()
         {
             self.name = name.into();
             self.name_from_selector = true;
         }
+        self.fields = selector;
     }
 
     /// The name in the path; empty where there is none.
@@ -142,6 +147,7 @@ impl RequestInfo {
             namespace: &self.namespace,
             name: &self.name,
             path: &self.path,
+            fields: Some(&self.fields),
         }
     }
 }

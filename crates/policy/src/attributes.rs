@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use timonier_meta::{ApiError, GroupResource};
+use timonier_meta::{ApiError, GroupResource, Selector};
 
 use crate::User;
 
@@ -22,6 +22,8 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     pub name: &'a str,
     pub path: &'a str,
+    /// What a list, a watch or a deletion of a collection is limited to, where that is known.
+    pub fields: Option<&'a Selector>,
 }
 
 impl<'a> Attributes<'a> {
@@ -38,6 +40,7 @@ impl<'a> Attributes<'a> {
             namespace: "",
             name: "",
             path,
+            fields: None,
         }
     }
 }
@@ -113,6 +116,7 @@ mod tests {
             namespace: "default",
             name: "",
             path: "",
+            fields: None,
         };
         let text = |a: &Attributes<'_>| forbidden(a, "").message;
         assert_eq!(

@@ -1,5 +1,5 @@
 //! What a node may do (upstream `plugin/pkg/auth/authorizer/node` and the role `system:node`):
-//! its own object and lease, pods, and of what pods read only what pods on this node read.
+//! its own object and lease, its pods, and of what pods read only what pods on this node read.
 
 use alloc::string::String;
 
@@ -16,7 +16,7 @@ const LEASES: &str = "kube-node-lease";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rule {
     Allow,
-    /// Refused unless a pod on the node refers to the object ([`refers`]).
+    /// Refused unless a pod on the node refers to the object ([`refers`]), or is it.
     Related,
     Refuse(String),
     /// Not a matter of nodes; the other authorizers decide.
@@ -57,7 +57,8 @@ pub fn rule(node: &str, a: &Attributes<'_>) -> Rule {
             _ => Rule::Other,
         },
         ("", "nodes", "status") if matches!(a.verb, "update" | "patch") => own(node),
-        ("", "pods", "") => allow_if(reads || a.verb == "delete"),
+        ("", "pods", "") if reads => pods(node, a),
+        ("", "pods", "") => allow_if(a.verb == "delete"),
         ("", "pods", "status") => allow_if(matches!(a.verb, "update" | "patch")),
         ("", "pods", "eviction") => allow_if(a.verb == "create"),
         ("", "events", "") => allow_if(matches!(a.verb, "create" | "update" | "patch")),
@@ -81,6 +82,19 @@ pub fn rule(node: &str, a: &Attributes<'_>) -> Rule {
             allow_if(a.verb == "create")
         }
         _ => Rule::Other,
+    }
+}
+
+/// A node reads its own pods, one by one or by a selector for itself.
+fn pods(node: &str, a: &Attributes<'_>) -> Rule {
+    let own = a.fields.is_some_and(|fields| fields.exact("spec.nodeName") == Some(node));
+    match a.verb {
+        "list" | "watch" if own => Rule::Allow,
+        "list" | "watch" if a.name.is_empty() => {
+            let why = "can only list/watch pods with spec.nodeName field selector";
+            Rule::Refuse(String::from(why))
+        }
+        _ => related(a),
     }
 }
 
@@ -160,6 +174,7 @@ fn in_volume(volume: &Value, secret: bool, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use smol_str::SmolStr;
+    use timonier_meta::Selector;
     use timonier_object::value;
 
     use super::*;
@@ -192,7 +207,6 @@ mod tests {
             ("patch", "nodes/status", "", "a"),
             ("patch", "nodes", "", "a"),
             ("update", "leases", LEASES, "a"),
-            ("watch", "pods", "", ""),
             ("patch", "pods/status", "ns", "p"),
             ("get", "configmaps", CLUSTER.0, CLUSTER.1),
             ("create", "certificatesigningrequests", "", ""),
@@ -206,6 +220,9 @@ mod tests {
             ("update", "leases", LEASES, "b"),
             ("update", "leases", "default", "a"),
             ("list", "secrets", "", ""),
+            ("list", "pods", "ns", ""),
+            ("watch", "pods", "", ""),
+            ("get", "pods", "ns", ""),
             ("list", "secrets", "ns", ""),
             ("update", "secrets", "ns", "s"),
             ("create", "pods", "ns", ""),
@@ -217,6 +234,27 @@ mod tests {
             assert!(matches!(said, Rule::Refuse(_) | Rule::Other), "{verb} {resource}: {said:?}");
         }
         assert_eq!(of("get", "secrets", "ns", "s"), Rule::Related);
+        assert_eq!(of("get", "pods", "ns", "p"), Rule::Related);
+        assert_eq!(of("list", "pods", "ns", "p"), Rule::Related);
+        let user = User::authenticated("system:node:a", [SmolStr::new(groups::NODES)]);
+        for (text, allowed) in [
+            ("spec.nodeName=a", true),
+            ("status.phase!=Failed,spec.nodeName=a", true),
+            ("spec.nodeName=b", false),
+            ("spec.nodeName=b,spec.nodeName=a", false),
+            ("spec.nodeName!=a", false),
+            ("metadata.namespace=a", false),
+        ] {
+            let fields = Selector::parse_fields(text).unwrap();
+            let a = Attributes {
+                is_resource: true,
+                version: "v1",
+                resource: "pods",
+                fields: Some(&fields),
+                ..Attributes::of_path(&user, "watch", "")
+            };
+            assert_eq!(rule("a", &a) == Rule::Allow, allowed, "{text}");
+        }
         assert_eq!(of("create", "serviceaccounts/token", "ns", "s"), Rule::Related);
         for (name, group) in
             [("system:node:a", "x"), ("system:node:", groups::NODES), ("a", groups::NODES)]

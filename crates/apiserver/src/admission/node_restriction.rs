@@ -1,14 +1,17 @@
 //! Nodes change what is theirs, and nothing of it that decides which pods they get. Upstream's
 //! plug-in `NodeRestriction`.
 
-use timonier_meta::ApiError;
-use timonier_meta::gvk::resources::PODS;
+use timonier_meta::gvk::resources::{PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS};
+use timonier_meta::{ApiError, GroupVersionResource};
 use timonier_object::Value;
 use timonier_policy::node::node_name;
+use timonier_policy::{Attributes, Authorizer, Decision};
 
 use super::{Operation, Request};
 use crate::call::Call;
 
+const CSIDRIVERS: GroupVersionResource =
+    GroupVersionResource::new_static("storage.k8s.io", "v1", "csidrivers");
 /// Labels that an administrator's isolation of nodes rests on.
 const RESTRICTED: &str = "node-restriction.kubernetes.io";
 /// Labels of Kubernetes' own domains that a kubelet may set.
@@ -63,7 +66,16 @@ fn pod(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<(), 
         let why = format!("node {node:?} cannot update labels through pod status");
         return refuse(old, why);
     }
+    if object.is_some_and(|o| !same_list(o, old, "status.resourceClaimStatuses")) {
+        let why = format!("node {node:?} cannot update resource claim statues");
+        return refuse(old, why);
+    }
     Ok(())
+}
+
+/// Whether a list is the same; an empty one is as good as none.
+fn same_list(a: &Value, b: &Value, path: &str) -> bool {
+    a.at(path).items() == b.at(path).items()
 }
 
 fn own_node(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<(), ApiError> {
@@ -77,6 +89,10 @@ fn own_node(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result
     // A new node may register with taints; later they are the control plane's.
     if request.old.is_some() && object.at("spec.taints") != old.at("spec.taints") {
         return refuse(format!("node {node:?} is not allowed to modify taints"));
+    }
+    // An owner that does not exist takes the Node with it, and a new one registers as it likes.
+    if request.old.is_some() && !same_list(object, old, "metadata.ownerReferences") {
+        return refuse(format!("node {node:?} is not allowed to modify ownerReferences"));
     }
     let (before, after) = (old.at("metadata.labels"), object.at("metadata.labels"));
     let differs = |key: &str| before.get(key) != after.get(key);
@@ -126,12 +142,76 @@ pub fn check_token(call: &Call<'_>, request: &Value) -> Result<(), ApiError> {
     }
     match call.server.peek(&PODS, call.namespace(), bound.at("name").str()) {
         Some(pod) if pod.uid() != bound.at("uid").str() => {
-            refuse("the UID in the bound object reference does not match the UID in record")
+            let uid = bound.at("uid").str();
+            refuse(&format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"))
         }
-        Some(pod) if pod.at("spec.nodeName").str() == node => Ok(()),
+        Some(pod) if pod.at("spec.nodeName").str() == node => {
+            check_audience(call, request, &pod).or_else(|why| refuse(&why))
+        }
         Some(_) => refuse("node requested token bound to a pod scheduled on a different node"),
         None => Err(ApiError::not_found(&PODS.group_resource(), bound.at("name").str())),
     }
+}
+
+/// A node gets tokens for the audiences that the pod's volumes are for, and for others only where
+/// an authorizer says so.
+fn check_audience(call: &Call<'_>, request: &Value, pod: &Value) -> Result<(), String> {
+    let audience = match request.at("spec.audiences").items() {
+        [] => "",
+        [one] => one.str(),
+        _ => return Err("node may only request 0 or 1 audiences".into()),
+    };
+    let mut volumes = pod.at("spec.volumes").items().iter();
+    if volumes.any(|volume| is_for(call, pod, volume, audience)) {
+        return Ok(());
+    }
+    let attributes = Attributes {
+        verb: "request-serviceaccounts-token-audience",
+        is_resource: true,
+        version: "v1",
+        resource: audience,
+        namespace: call.namespace(),
+        name: call.info.path_name(),
+        ..Attributes::of_path(call.user, "", "")
+    };
+    if matches!(call.server.authorize(&attributes), Decision::Allow(_)) {
+        return Ok(());
+    }
+    let user = &call.user.name;
+    Err(format!(
+        "audience {audience:?} not found in pod spec volume, {user} is not authorized to request tokens for this audience"
+    ))
+}
+
+/// Whether a volume holds tokens for the audience, or its driver asks for such.
+fn is_for(call: &Call<'_>, pod: &Value, volume: &Value, audience: &str) -> bool {
+    let token = |source: &Value| {
+        let token = source.at("serviceAccountToken");
+        !token.is_null() && token.at("audience").str() == audience
+    };
+    if volume.at("projected.sources").items().iter().any(token) {
+        return true;
+    }
+    let server = call.server;
+    let driver_of = |claim: &str| {
+        let claim = server.peek(&PERSISTENTVOLUMECLAIMS, pod.namespace(), claim)?;
+        let volume = server.peek(&PERSISTENTVOLUMES, "", claim.at("spec.volumeName").str())?;
+        Some(volume.at("spec.csi.driver").smol())
+    };
+    let driver = match volume {
+        v if !v.at("ephemeral.volumeClaimTemplate").is_null() => {
+            driver_of(&format!("{}-{}", pod.name(), v.at("name").str()))
+        }
+        v if !v.at("persistentVolumeClaim").is_null() => {
+            driver_of(v.at("persistentVolumeClaim.claimName").str())
+        }
+        v => Some(v.at("csi.driver").smol()),
+    };
+    let driver = driver.and_then(|name| server.peek(&CSIDRIVERS, "", &name));
+    driver.is_some_and(|driver| {
+        let requests = driver.at("spec.tokenRequests").items();
+        requests.iter().any(|r| r.at("audience").str() == audience)
+    })
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub fn apply(
             namespace,
             name,
             path: "",
+            fields: None,
         };
         if !matches!(authorizer.authorize(&attributes), Decision::Allow(_)) {
             return Err(forbidden(&attributes, ""));

@@ -78,6 +78,7 @@ fn answer(
             namespace: a.at("namespace").str(),
             name: a.at("name").str(),
             path: "",
+            fields: None,
         }),
         None => {
             let a = spec.at("nonResourceAttributes");

@@ -50,7 +50,8 @@ async fn components_may_and_others_may_not() {
     ] {
         let user = User::authenticated(name, [group.into()]);
         let mut api = api.another(Some(user)).await;
-        assert_eq!(api.raw("GET", PODS, &[], "").await.0, code, "{name}");
+        let path = format!("{PODS}?fieldSelector=spec.nodeName%3Dn");
+        assert_eq!(api.raw("GET", &path, &[], "").await.0, code, "{name}");
     }
 }
 

@@ -20,6 +20,7 @@ mod forms;
 mod fuzz;
 mod list;
 mod namespaces;
+mod nodes;
 mod patch;
 mod pods;
 mod policies;

@@ -32,6 +32,7 @@ impl timonier_cel::Authorizer for Asker<'_> {
                 namespace: &question.namespace,
                 name: &question.name,
                 path: "",
+                fields: None,
             },
         };
         match self.call.server.authorize(&attributes) {
