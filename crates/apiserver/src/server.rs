@@ -19,7 +19,7 @@ use crate::bootstrap;
 use crate::client::InProcess;
 use crate::config::{Config, Error};
 use crate::extensions::Extensions;
-use crate::network::Network;
+use crate::network::{self, Network};
 use crate::objects::Objects;
 use crate::proxy::kubelet::KubeletDialer;
 use crate::storage;
@@ -105,6 +105,7 @@ impl ApiServer {
         let extensions = Extensions::load(&server);
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
         tokio::spawn(extensions.follow(Arc::downgrade(&server)));
+        tokio::spawn(network::keep(Arc::downgrade(&server)));
         Ok(server)
     }
 

@@ -10,6 +10,7 @@ use timonier_store::{Error, Expect, Item};
 
 use crate::admission::{self, Operation, Request, resource_quota};
 use crate::call::{Call, Object};
+use crate::network::Reservation;
 use crate::strategy::Part;
 use crate::verbs::fresh;
 use crate::{
@@ -67,9 +68,10 @@ pub async fn modify(
             dry_run: write.dry_run,
         };
         admission::mutate(&request, &mut new).await?;
-        let reservation = network::begin(call, &mut new, Some(&old), write.dry_run).await?;
-        let result = checked_and_stored(&request, &write, &item, new, &old).await;
-        reservation.end(call, matches!(result, Ok(Some(_)))).await;
+        let mut reservation = network::begin(call, &mut new, Some(&old), write.dry_run).await?;
+        let change = (new, &old);
+        let result = checked_and_stored(&request, &write, &item, change, &mut reservation).await;
+        reservation.end().await;
         match result {
             Ok(None) => {}
             Ok(Some(object)) => return Ok(object),
@@ -105,10 +107,11 @@ async fn checked_and_stored(
     request: &Request<'_>,
     write: &Write<'_>,
     item: &Arc<Item>,
-    new: Value,
-    old: &Value,
+    (new, old): (Value, &Value),
+    reservation: &mut Reservation,
 ) -> Result<Option<Object>, ApiError> {
     let call = request.call;
+    let name = write.name;
     let mut errors = metadata::validate_update(&new, old);
     errors.extend(rules::validate_update(&call.row, write.subresource, &new, old));
     if !errors.is_empty() {
@@ -126,11 +129,11 @@ async fn checked_and_stored(
         return Ok(Some(call.known(item.clone(), old)));
     }
     let bytes = storage::encode(&versions::to_storage(call, new).await?);
-    let error = match put(call, item.key.clone(), bytes, Expect::Revision(item.mod_revision)).await
-    {
+    let write = put(call, item.key.clone(), bytes, Expect::Revision(item.mod_revision));
+    let error = match std::mem::take(reservation).around(write).await {
         Ok(item) => return call.object(item).await.map(Some),
         Err(Error::Conflict { .. }) => Ok(None),
-        Err(e) => Err(error(call, write.name, e)),
+        Err(e) => Err(error(call, name, e)),
     };
     charge.undo(call.server).await;
     error
@@ -166,21 +169,21 @@ pub async fn remove(
 }
 
 /// Stores bytes; Events go by themselves after a while.
-pub async fn put(
+pub fn put(
     call: &Call<'_>,
     key: SmolStr,
     bytes: Bytes,
     expect: Expect,
-) -> Result<Arc<Item>, Error> {
+) -> impl Future<Output = Result<Arc<Item>, Error>> + Send + use<> {
     let storage = &call.row.storage;
-    if storage.resource == "events" && storage.group.is_empty() {
-        return call
-            .server
-            .store
-            .put_with_ttl(key, bytes, expect, call.server.config.event_ttl)
-            .await;
+    let ends = storage.resource == "events" && storage.group.is_empty();
+    let server = call.server.clone();
+    async move {
+        match ends {
+            true => server.store.put_with_ttl(key, bytes, expect, server.config.event_ttl).await,
+            false => server.store.put(key, bytes, expect).await,
+        }
     }
-    call.server.store.put(key, bytes, expect).await
 }
 
 /// The answer to a failed write. Conflicts are the caller's to tell.

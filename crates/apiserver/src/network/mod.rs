@@ -2,9 +2,13 @@
 //! two API servers, can hand out the same one.
 //!
 //! ```text
-//! begin: Service ──► fields filled in ──► keys put with Expect::Absent ──► Reservation
-//! end:   stored? ──► drop what the old state had and the new has not : drop what was taken
+//! begin:  Service ──► fields filled in ──► keys put with Expect::Absent ──► Reservation
+//! around: stored? ──► drop what the old state had and the new has not : drop what was taken
 //! ```
+//!
+//! A client that goes away ends a request at any moment: before the write, what was taken is given
+//! back; the write itself goes on without the client. What is left all the same (the server was
+//! killed, the outcome of a write is unknown) the repair finds.
 //!
 //! An address is reserved by its `IPAddress` object, as upstream does; a port by a key of its own.
 
@@ -13,16 +17,19 @@ mod fields;
 mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use smol_str::SmolStr;
 use timonier_meta::{ApiError, FieldError, FieldPath, GroupVersionResource};
 use timonier_object::{Value, value};
-use timonier_store::{Error, Expect};
+use timonier_store::{Error, Expect, Item};
+use tokio::sync::Notify;
 
 pub use cidr::Cidr;
-pub use repair::repair;
+pub use repair::{keep, repair};
 
 use crate::call::Call;
 use crate::config::Config;
@@ -38,6 +45,8 @@ const MANAGED_BY: &str = "ipallocator.k8s.io";
 
 /// The ranges to hand out from.
 pub struct Network {
+    /// Wakes the repair: somebody has deleted the object of an address.
+    changed: Arc<Notify>,
     /// The first is the primary family.
     pub cidrs: Vec<Cidr>,
     pub ports: RangeInclusive<u16>,
@@ -54,7 +63,7 @@ impl Network {
         if cidrs.is_empty() || cidrs.len() > 2 {
             return Err("one or two service CIDRs are needed".into());
         }
-        Ok(Network { cidrs, ports: config.node_ports.clone() })
+        Ok(Network { cidrs, ports: config.node_ports.clone(), changed: Arc::default() })
     }
 
     /// The address of the Service `kubernetes`: the first of the primary range.
@@ -67,19 +76,55 @@ impl Network {
     }
 }
 
-/// What was taken for a Service and what its old state may give back.
+/// What was taken for a Service and what its old state may give back. Where it is dropped, nothing
+/// was written, and what was taken is given back.
 #[derive(Default)]
 pub struct Reservation {
+    server: Option<Arc<ApiServer>>,
     taken: Vec<SmolStr>,
     given_back: Vec<SmolStr>,
 }
 
 impl Reservation {
-    /// Gives back what is not used: the old state's where the write took place, else the new
-    /// one's.
-    pub async fn end(self, call: &Call<'_>, stored: bool) {
-        let unused = if stored { self.given_back } else { self.taken };
-        drop_keys(call.server, unused).await;
+    /// Carries out the write of the Service, and gives back what is not used then: the old state's
+    /// where the write took place, else the new one's. That is done whether anybody waits for it
+    /// or not.
+    pub async fn around(
+        mut self,
+        write: impl Future<Output = Result<Arc<Item>, Error>> + Send + 'static,
+    ) -> Result<Arc<Item>, Error> {
+        let Some(server) = self.server.take() else { return write.await };
+        let (taken, given_back) = (take(&mut self.taken), take(&mut self.given_back));
+        let whole = async move {
+            let result = write.await;
+            let unused = match &result {
+                Ok(_) => given_back,
+                Err(Error::Conflict { .. } | Error::TooLarge { .. }) => taken,
+                // It may have taken place. The repair will see.
+                Err(_) => Vec::new(),
+            };
+            drop_keys(&server, unused).await;
+            result
+        };
+        tokio::spawn(whole).await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Gives back what was taken for a write that did not take place.
+    pub async fn end(mut self) {
+        if let Some(server) = self.server.take() {
+            drop_keys(&server, take(&mut self.taken)).await;
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let taken = take(&mut self.taken);
+        if let (Some(server), false) = (self.server.take(), taken.is_empty())
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { drop_keys(&server, taken).await });
+        }
     }
 }
 
@@ -95,10 +140,11 @@ pub async fn begin(
     }
     fields::prepare(call, new, old)?;
     let before = old.map(keys_of).unwrap_or_default();
-    let mut reservation = Reservation::default();
+    let server = Some(call.server.clone());
+    let mut reservation = Reservation { server, taken: Vec::new(), given_back: Vec::new() };
     let result = fill(call, new, &before, dry_run, &mut reservation.taken).await;
     if let Err(error) = result {
-        drop_keys(call.server, reservation.taken).await;
+        reservation.end().await;
         return Err(error);
     }
     let after = keys_of(new);
@@ -108,10 +154,13 @@ pub async fn begin(
     Ok(reservation)
 }
 
-/// Gives back everything of a Service that is gone. Does nothing for other kinds.
+/// Gives back everything of a Service that is gone; has an address that is gone looked for. Does
+/// nothing for other kinds.
 pub async fn released(call: &Call<'_>, object: &Value) {
     if is_service(call) {
         drop_keys(call.server, keys_of(object)).await;
+    } else if call.row.storage == IP_ADDRESSES {
+        call.server.network.changed.notify_one();
     }
 }
 
@@ -232,7 +281,7 @@ impl Filling<'_> {
                 "the provided network does not match the current range: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
             ));
         }
-        match self.take(ip_key(&ip), ip_object(self.call, &ip, &self.owner)).await? {
+        match self.take(ip_key(&ip), ip_object(self.call.server, &ip, &self.owner)).await? {
             true => Ok(()),
             false => fail("provided IP is already allocated".into()),
         }
@@ -251,7 +300,7 @@ impl Filling<'_> {
             if call.server.store.snapshot().get(&key).is_some() || self.taken.contains(&key) {
                 continue;
             }
-            if self.take(key, ip_object(call, &ip, &self.owner)).await? {
+            if self.take(key, ip_object(call.server, &ip, &self.owner)).await? {
                 return Ok(ip.to_string().into());
             }
         }
@@ -331,14 +380,14 @@ impl Filling<'_> {
     }
 }
 
-fn ip_object(call: &Call<'_>, ip: &IpAddr, owner: &str) -> bytes::Bytes {
+fn ip_object(server: &ApiServer, ip: &IpAddr, owner: &str) -> bytes::Bytes {
     let (namespace, name) = owner.split_once('/').unwrap_or(("", owner));
     let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
     storage::encode(&value!({
         "kind": "IPAddress", "apiVersion": "networking.k8s.io/v1",
         "metadata": {
-            "name": (ip.to_string()), "uid": (call.server.env.uid()), "generation": 1,
-            "creationTimestamp": (call.server.env.now().rfc3339()),
+            "name": (ip.to_string()), "uid": (server.env.uid()), "generation": 1,
+            "creationTimestamp": (server.env.now().rfc3339()),
             "labels": {
                 "ipaddress.kubernetes.io/ip-family": family,
                 "ipaddress.kubernetes.io/managed-by": MANAGED_BY

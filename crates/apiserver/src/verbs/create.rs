@@ -6,6 +6,7 @@ use timonier_store::{Error, Expect};
 
 use crate::admission::{self, Operation, Request, resource_quota};
 use crate::call::{Call, Object};
+use crate::network::Reservation;
 use crate::{managed, metadata, network, particulars, rules, strategy, structure, versions, write};
 
 /// A name that a `generateName` made can be taken; upstream tries this often.
@@ -62,9 +63,9 @@ async fn attempt(
         managed::on_create(call, &mut object);
     }
     admission::mutate(&request, &mut object).await?;
-    let reservation = network::begin(call, &mut object, None, dry_run).await?;
-    let result = checked_and_stored(&request, object, dry_run).await;
-    reservation.end(call, result.is_ok()).await;
+    let mut reservation = network::begin(call, &mut object, None, dry_run).await?;
+    let result = checked_and_stored(&request, object, dry_run, &mut reservation).await;
+    reservation.end().await;
     result
 }
 
@@ -72,6 +73,7 @@ async fn checked_and_stored(
     request: &Request<'_>,
     object: Value,
     dry_run: bool,
+    reservation: &mut Reservation,
 ) -> Result<Object, ApiError> {
     let call = request.call;
     let mut errors = metadata::validate_create(&call.row, &object);
@@ -90,7 +92,8 @@ async fn checked_and_stored(
         };
     }
     let bytes = crate::storage::encode(&versions::to_storage(call, object).await?);
-    let error = match write::put(call, key, bytes, Expect::Absent).await {
+    let put = write::put(call, key, bytes, Expect::Absent);
+    let error = match std::mem::take(reservation).around(put).await {
         Ok(item) => return call.object(item).await,
         Err(Error::Conflict { .. }) => exists(call, &name),
         Err(error) => write::error(call, &name, error),

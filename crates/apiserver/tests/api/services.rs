@@ -1,6 +1,10 @@
 //! Services: addresses and node ports.
 
+use std::time::Duration;
+
+use timonier_apiserver::storage;
 use timonier_object::{Value, value};
+use timonier_store::Expect;
 
 use crate::common::{Api, config, master, server_with, store};
 
@@ -117,7 +121,7 @@ async fn what_no_service_uses_is_free_again_after_a_crash() {
     let mut api = Api::to(server, Some(master())).await;
     let made = api.create(SERVICES, service("a", value!({ "type": "NodePort" }))).await;
     // The Service vanishes without its reservations.
-    store.delete("/registry/core/services/default/a", timonier_store::Expect::Any).await.unwrap();
+    store.delete("/registry/core/services/default/a", Expect::Any).await.unwrap();
     let mut api = Api::to(server_with(config(), store.clone()).await, Some(master())).await;
     let port = made.at("spec.ports").items()[0].at("nodePort").clone();
     let same = service(
@@ -129,4 +133,42 @@ async fn what_no_service_uses_is_free_again_after_a_crash() {
     let mut again = Api::to(server_with(config(), store).await, Some(master())).await;
     let kept = again.get("/apis/networking.k8s.io/v1/ipaddresses").await;
     assert_eq!(kept.at("items").items().len(), 2, "what is used stays reserved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_service_uses_is_reserved_again() {
+    let mut api = Api::start().await;
+    api.create(SERVICES, service("a", value!({ "clusterIP": "10.96.0.10" }))).await;
+    let address = "/apis/networking.k8s.io/v1/ipaddresses/10.96.0.10";
+    let before = api.get(address).await;
+    let (code, _) = api.call("DELETE", address, &Value::Null).await;
+    assert_eq!(code, 200);
+    let again = async {
+        while api.call("GET", address, &Value::Null).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), again).await.expect("it is reserved again");
+    assert_eq!(api.get(address).await.at("spec"), before.at("spec"));
+    let other = service("b", value!({ "clusterIP": "10.96.0.10" }));
+    api.fails("POST", SERVICES, &other, 422).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_service_uses_goes_after_a_while() {
+    let store = store().await;
+    let mut api = Api::to(server_with(config(), store.clone()).await, Some(master())).await;
+    api.create(SERVICES, service("a", value!({ "type": "NodePort" }))).await;
+    let port = "/registry/ranges/servicenodeports/30123";
+    let value = storage::encode_plain("default/gone");
+    store.put(port, value, Expect::Absent).await.unwrap();
+    let with_port =
+        service("b", value!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30123 }] }));
+    api.fails("POST", SERVICES, &with_port, 422).await;
+    // Not at once: its Service may be on its way.
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    let mut api = api.another(Some(master())).await;
+    api.fails("POST", SERVICES, &with_port, 422).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    api.another(Some(master())).await.create(SERVICES, with_port).await;
 }

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use timonier_object::{Value, value};
 
-use crate::common::{Api, MAPS, config_map, pod};
+use crate::common::{Api, MAPS, config_map, master, pod};
 use crate::hooked::{self, Hooked};
 
 const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -142,4 +142,47 @@ async fn subresources_have_their_own_kinds() {
     assert_eq!(question.at("request.operation").str(), "CONNECT");
     assert_eq!(question.at("request.object.kind").str(), "PodAttachOptions");
     assert_eq!(question.at("request.object.container").str(), "c");
+}
+
+/// Waits until so many addresses are reserved.
+async fn reserved(api: &mut Api, count: usize) {
+    let all = async {
+        while {
+            let list = api.get("/apis/networking.k8s.io/v1/ipaddresses").await;
+            list.at("items").items().len() != count
+        } {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), all).await;
+    assert!(in_time.is_ok(), "there are not {count} addresses");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_no_address_behind() {
+    let (hooked, mut api) = (start().await, Api::start().await);
+    let rules = value!([{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"],
+        "resources": ["services"] }]);
+    let more = value!({ "rules": rules, "timeoutSeconds": 30 });
+    hooked.add(&mut api, VALIDATING, "/never", more).await;
+    reserved(&mut api, 1).await;
+    let mut other = api.another(Some(master())).await;
+    let waiting = tokio::spawn(async move {
+        let service = value!({ "metadata": { "name": "s" },
+            "spec": { "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }] } });
+        other.call("POST", "/api/v1/namespaces/default/services", &service).await
+    });
+    reserved(&mut api, 2).await;
+    waiting.abort();
+    reserved(&mut api, 1).await;
+    api.call("DELETE", &format!("{HOOKS}/{VALIDATING}/c-6"), &Value::Null).await;
+    let service = value!({ "metadata": { "name": "s" },
+        "spec": { "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30080 }] } });
+    let freed = async {
+        while api.call("POST", "/api/v1/namespaces/default/services", &service).await.0 != 201 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(std::time::Duration::from_secs(20), freed).await;
+    assert!(in_time.is_ok(), "the node port is still taken");
 }
