@@ -7,21 +7,20 @@ use futures::StreamExt;
 use timonier_client::{
     Client, DeleteOptions, List, ListOptions, PatchType, WatchEvent, WatchStream, WriteOptions,
 };
-use timonier_meta::{ApiError, GroupVersionResource, Reason};
+use timonier_meta::{ApiError, GroupVersionKind, GroupVersionResource, Reason};
 use timonier_object::Value;
 use timonier_policy::User;
 
 use crate::call::{Call, Object};
 use crate::query::{FieldValidation, ListQuery, Match, WriteQuery};
 use crate::request::RequestInfo;
-use crate::resource::delete_options_of;
 use crate::server::ApiServer;
 use crate::strategy::Part;
 use crate::subresources::{binding, eviction, finalize, scale, token};
 use crate::verbs::update::Updated;
 use crate::verbs::watch::Change;
 use crate::verbs::{create, delete, get, list, patch, update, watch};
-use crate::{decode, reviews, strategy};
+use crate::{admission, decode, reviews, strategy};
 
 /// A component's connection to the API server in its own process.
 pub struct InProcess {
@@ -173,12 +172,18 @@ impl Client for InProcess {
                     None => create::create(&call, object, dry_run).await?,
                 }
             }
-            "binding" => binding::create(&call, name, &object, dry_run).await?,
-            "eviction" => {
-                let delete = delete_options_of(object.at("deleteOptions"))?;
-                eviction::create(&call, name, &delete).await?
+            "binding" => {
+                let body = asked(&call, &binding::KIND, object, dry_run).await?;
+                binding::create(&call, name, &body, dry_run).await?
             }
-            "token" => token::create(&call, name, object).await?,
+            "eviction" => {
+                let body = asked(&call, &eviction::KIND, object, dry_run).await?;
+                eviction::create(&call, name, &body, dry_run).await?
+            }
+            "token" => {
+                let body = asked(&call, &token::KIND, object, dry_run).await?;
+                token::create(&call, name, body).await?
+            }
             _ => return Err(not_served()),
         };
         Ok(made.value(&call))
@@ -257,6 +262,19 @@ impl Client for InProcess {
 fn accept(call: &Call<'_>, mut object: Value) -> Result<Value, ApiError> {
     strategy::check_type(call, &mut object)?;
     decode::accept(call, object, Vec::new(), FieldValidation::Ignore)
+}
+
+/// The body of a subresource that admission webhooks have seen.
+async fn asked(
+    call: &Call<'_>,
+    gvk: &GroupVersionKind,
+    mut body: Value,
+    dry_run: bool,
+) -> Result<Value, ApiError> {
+    strategy::check_kind(gvk, &mut body)?;
+    let mut body = decode::accept_as(call, gvk, body, Vec::new(), FieldValidation::Ignore)?;
+    admission::webhooks::body(call, gvk, &mut body, dry_run).await?;
+    Ok(body)
 }
 
 fn event(call: &Call<'_>, change: Change) -> WatchEvent {

@@ -242,9 +242,7 @@ impl Change<'_> {
             }
             "eviction" => {
                 let body = self.asked(&eviction::KIND, &options).await?;
-                let mut delete = delete_options_of(body.at("deleteOptions"))?;
-                delete.dry_run |= options.dry_run;
-                return Ok((201, eviction::create(call, name, &delete).await?));
+                return Ok((201, eviction::create(call, name, &body, options.dry_run).await?));
             }
             "token" => {
                 let body = self.asked(&token::KIND, &options).await?;
@@ -257,7 +255,9 @@ impl Change<'_> {
             return Ok((201, answered?));
         }
         if call.row.gvk == binding::KIND {
-            return Ok((201, self.bind(&object, options.dry_run).await?));
+            let mut body = object;
+            admission::webhooks::body(call, &binding::KIND, &mut body, options.dry_run).await?;
+            return Ok((201, self.bind(&body, options.dry_run).await?));
         }
         Ok((201, create::create(call, object, options.dry_run).await?))
     }

@@ -37,6 +37,25 @@ pub struct Write<'a> {
 pub async fn modify(
     call: &Call<'_>,
     write: Write<'_>,
+    change: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
+) -> Result<Object, ApiError> {
+    run(call, write, true, change).await
+}
+
+/// As [`modify`], for what the server itself does of an object because of a request that admission
+/// has seen in its own form: a binding, an eviction.
+pub async fn modify_unasked(
+    call: &Call<'_>,
+    write: Write<'_>,
+    change: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
+) -> Result<Object, ApiError> {
+    run(call, write, false, change).await
+}
+
+async fn run(
+    call: &Call<'_>,
+    write: Write<'_>,
+    asks: bool,
     mut change: impl FnMut(&Value) -> Result<Value, ApiError> + Send,
 ) -> Result<Object, ApiError> {
     for _ in 0..ATTEMPTS {
@@ -67,10 +86,13 @@ pub async fn modify(
             old: Some(&old),
             dry_run: write.dry_run,
         };
-        admission::mutate(&request, &mut new).await?;
+        if asks {
+            admission::mutate(&request, &mut new).await?;
+        }
         let mut reservation = network::begin(call, &mut new, Some(&old), write.dry_run).await?;
-        let change = (new, &old);
-        let result = checked_and_stored(&request, &write, &item, change, &mut reservation).await;
+        let states = States { item: &item, old: &old, new };
+        let request = (&request, asks);
+        let result = checked_and_stored(request, &write, states, &mut reservation).await;
         reservation.end().await;
         match result {
             Ok(None) => {}
@@ -102,12 +124,18 @@ fn check_preconditions(
     Ok(())
 }
 
+/// An object before and after a change, and as it is stored.
+struct States<'a> {
+    item: &'a Arc<Item>,
+    old: &'a Value,
+    new: Value,
+}
+
 /// `None` where somebody else wrote in between.
 async fn checked_and_stored(
-    request: &Request<'_>,
+    (request, asks): (&Request<'_>, bool),
     write: &Write<'_>,
-    item: &Arc<Item>,
-    (new, old): (Value, &Value),
+    States { item, old, new }: States<'_>,
     reservation: &mut Reservation,
 ) -> Result<Option<Object>, ApiError> {
     let call = request.call;
@@ -117,7 +145,9 @@ async fn checked_and_stored(
     if !errors.is_empty() {
         return Err(call.invalid(write.name, &errors));
     }
-    admission::validate(request, Some(&new)).await?;
+    if asks {
+        admission::validate(request, Some(&new)).await?;
+    }
     let charge = resource_quota::charge(request, &new, write.dry_run).await?;
     if write.dry_run {
         return Ok(Some(Object::made(new)));

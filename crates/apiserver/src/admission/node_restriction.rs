@@ -129,6 +129,18 @@ fn lease(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<()
     Err(request.forbidden(about, why))
 }
 
+/// Refuses a node the eviction of a pod that is not on it.
+pub fn check_eviction(call: &Call<'_>, name: &str) -> Result<(), ApiError> {
+    let Some(node) = node_name(call.user) else { return Ok(()) };
+    let pod = call.server.peek(&PODS, call.namespace(), name);
+    let pod = pod.ok_or_else(|| call.not_found(name))?;
+    if pod.at("spec.nodeName").str() == node {
+        return Ok(());
+    }
+    let why = format!("node {node:?} can only evict pods with spec.nodeName set to itself");
+    Err(ApiError::forbidden(&call.resource(), name, &why))
+}
+
 /// Refuses a node a token that is not for a pod on it.
 pub fn check_token(call: &Call<'_>, request: &Value) -> Result<(), ApiError> {
     let Some(node) = node_name(call.user) else { return Ok(()) };
@@ -143,7 +155,9 @@ pub fn check_token(call: &Call<'_>, request: &Value) -> Result<(), ApiError> {
     match call.server.peek(&PODS, call.namespace(), bound.at("name").str()) {
         Some(pod) if pod.uid() != bound.at("uid").str() => {
             let uid = bound.at("uid").str();
-            refuse(&format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"))
+            refuse(&format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            ))
         }
         Some(pod) if pod.at("spec.nodeName").str() == node => {
             check_audience(call, request, &pod).or_else(|why| refuse(&why))

@@ -10,18 +10,19 @@ use crate::write::{self, Write};
 /// The kind of the body.
 pub const KIND: GroupVersionKind = GroupVersionKind::new_static("", "v1", "Binding");
 
-/// Binds the pod `name` to the target of `binding`.
+/// Binds the pod `name` to the target of `binding`, which admission has seen.
 pub async fn create(
     call: &Call<'_>,
     name: &str,
     binding: &Value,
     dry_run: bool,
 ) -> Result<Object, ApiError> {
+    super::check_name(name, binding)?;
     check(name, binding)?;
     let node = binding.at("target.name").smol();
     let now = call.server.env.now();
     let write = Write { name, subresource: "binding", part: Part::Whole, dry_run, applied: false };
-    write::modify(call, write, |pod| {
+    write::modify_unasked(call, write, |pod| {
         let refuse = |why: String| Err(ApiError::conflict(&call.resource(), name, &why));
         let uid = binding.at("metadata.uid").str();
         if !uid.is_empty() && uid != pod.uid() {

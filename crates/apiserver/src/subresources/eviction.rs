@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use timonier_client::{DeleteOptions, Preconditions};
+use timonier_client::DeleteOptions;
 use timonier_meta::gvk::resources;
 use timonier_meta::{ApiError, Cause, GroupVersionKind};
 use timonier_object::{Value, label_selector, value};
 use timonier_policy::User;
 
+use crate::admission::node_restriction;
 use crate::call::{Call, Object};
 use crate::request::RequestInfo;
+use crate::resource::delete_options_of;
 use crate::strategy::Part;
 use crate::verbs::delete;
 use crate::write::{self, Write};
@@ -17,54 +19,118 @@ use crate::write::{self, Write};
 /// The kind of the body.
 pub const KIND: GroupVersionKind = GroupVersionKind::new_static("policy", "v1", "Eviction");
 
-/// Evicts the pod `name`: 429 where a budget does not allow it now.
+/// A pod that others write all the time is tried again this often, as upstream.
+const ATTEMPTS: usize = 20;
+
+/// Evicts the pod `name`: 429 where a budget does not allow it now. `body` is the Eviction, which
+/// admission has seen.
 pub async fn create(
     call: &Call<'_>,
     name: &str,
-    options: &DeleteOptions,
+    body: &Value,
+    dry_run: bool,
 ) -> Result<Object, ApiError> {
-    let pod = call
-        .server
-        .peek(&resources::PODS, call.namespace(), name)
-        .ok_or_else(|| call.not_found(name))?;
-    let mut options = options.clone();
-    if !ignores_budgets(&pod)
-        && let Some(budget) = budget_of(call, &pod)?
-    {
-        take_from(call, &budget, &pod, options.dry_run).await?;
+    super::check_name(name, body)?;
+    let mut options = delete_options_of(body.at("deleteOptions"))?;
+    options.dry_run |= dry_run;
+    node_restriction::check_eviction(call, name)?;
+    for _ in 0..ATTEMPTS {
+        let pod = peek(call, name)?;
+        delete::check_preconditions(call, name, &pod, &options.preconditions)?;
+        // A pod that changed is looked at again; what a budget has granted is not asked for twice.
+        let again = ignores_budgets(&pod) && options.preconditions.resource_version.is_none();
+        match attempt(call, &pod, &options).await {
+            Err(error) if error.code == 409 && again => {}
+            done => return done,
+        }
+    }
+    Err(ApiError::modified(&call.resource(), name))
+}
+
+fn peek(call: &Call<'_>, name: &str) -> Result<Arc<Value>, ApiError> {
+    let pod = call.server.peek(&resources::PODS, call.namespace(), name);
+    pod.ok_or_else(|| call.not_found(name))
+}
+
+/// Evicts the pod as it is. 409 where it changed and was meant as it was.
+async fn attempt(call: &Call<'_>, pod: &Value, stated: &DeleteOptions) -> Result<Object, ApiError> {
+    let mut options = stated.clone();
+    let budget = if ignores_budgets(pod) { None } else { budget_of(call, pod)? };
+    let counted = match &budget {
+        Some(budget) => take_from(call, budget, pod, options.dry_run).await?,
+        None => false,
+    };
+    let pending = pod.at("status.phase").str() == "Pending" && !pod.is_deleting();
+    let preconditions = &mut options.preconditions;
+    if budget.is_some() {
         // The pod that the budget was asked about, and no later one of its name.
-        options.preconditions =
-            Preconditions { uid: Some(pod.uid().into()), ..options.preconditions };
+        preconditions.uid = Some(pod.uid().into());
     }
-    if !options.dry_run && !pod.is_deleting() {
-        mark(call, name, &options.preconditions).await?;
+    if (pending || budget.is_some() && !counted) && preconditions.resource_version.is_none() {
+        // No budget counts the pod as it is; it may have become ready since.
+        preconditions.resource_version = Some(pod.resource_version().into());
     }
-    delete::delete(call, name, &options).await?;
+    match mark_and_delete(call, pod.name(), options).await {
+        Err(error) if error.code == 409 && !counted && !pending => match &budget {
+            Some(budget) if stated.preconditions.resource_version.is_none() => {
+                Err(still_processed(budget))
+            }
+            _ => Err(error),
+        },
+        done => done,
+    }
+}
+
+async fn mark_and_delete(
+    call: &Call<'_>,
+    name: &str,
+    mut options: DeleteOptions,
+) -> Result<Object, ApiError> {
+    if !options.dry_run {
+        let marked = mark(call, name, &options).await?;
+        if options.preconditions.resource_version.is_some() {
+            // The change was this server's own.
+            options.preconditions.resource_version = Some(marked.resource_version().into());
+        }
+    }
+    delete::delete_unasked(call, name, &options).await?;
     Ok(Object::made(super::success(201)))
 }
 
 /// Says in the pod's status why it goes, for those that count failures (a Job's failure policy).
-async fn mark(call: &Call<'_>, name: &str, preconditions: &Preconditions) -> Result<(), ApiError> {
+async fn mark(
+    call: &Call<'_>,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Arc<Value>, ApiError> {
     let now = call.server.env.now().rfc3339();
     let write =
         Write { name, subresource: "status", part: Part::Whole, dry_run: false, applied: false };
-    write::modify(call, write, |pod| {
-        if let Some(uid) = preconditions.uid.as_ref().filter(|uid| *uid != pod.uid()) {
-            let why = format!("the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated", pod.uid());
-            return Err(ApiError::conflict(&call.resource(), name, &why));
+    let marked = write::modify_unasked(call, write, |pod| {
+        delete::check_preconditions(call, name, pod, &options.preconditions)?;
+        let (reason, message) = ("EvictionByEvictionAPI", "Eviction API: evicting");
+        let is = |c: &Value| c.at("type").str() == "DisruptionTarget";
+        let mut since = now.as_str();
+        if let Some(told) = pod.at("status.conditions").items().iter().find(|c| is(c))
+            && told.at("status").str() == "True"
+        {
+            if told.at("reason").str() == reason && told.at("message").str() == message {
+                return Ok(pod.clone());
+            }
+            since = told.at("lastTransitionTime").str();
         }
         let mut marked = pod.clone();
         let conditions = marked.entry("status.conditions").make_array();
-        conditions.retain(|c| c.at("type").str() != "DisruptionTarget");
+        conditions.retain(|c| !is(c));
         conditions.push(value!({
             "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
-            "lastTransitionTime": (&now), "observedGeneration": (pod.generation()),
-            "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting"
+            "lastTransitionTime": since, "observedGeneration": (pod.generation()),
+            "reason": reason, "message": message
         }));
         Ok(marked)
     })
     .await?;
-    Ok(())
+    Ok(marked.value(call))
 }
 
 /// Pods that are not running any more, or not yet, count for no budget.
@@ -85,21 +151,21 @@ fn budget_of(call: &Call<'_>, pod: &Value) -> Result<Option<Arc<Value>>, ApiErro
     }
 }
 
-/// Takes one disruption from the budget.
+/// Takes one disruption from the budget; false where the pod is none that it counts.
 async fn take_from(
     call: &Call<'_>,
     budget: &Value,
     pod: &Value,
     dry_run: bool,
-) -> Result<(), ApiError> {
+) -> Result<bool, ApiError> {
     let unhealthy = !pod.condition_is_true("Ready");
     if unhealthy && budget.at("spec.unhealthyPodEvictionPolicy").str() == "AlwaysAllow" {
-        return Ok(());
+        return Ok(false);
     }
     let healthy = budget.at("status.currentHealthy").int_or(0);
     let desired = budget.at("status.desiredHealthy").int_or(0);
     if unhealthy && healthy >= desired && desired > 0 {
-        return Ok(());
+        return Ok(false);
     }
     let info = RequestInfo {
         is_resource: true,
@@ -113,7 +179,7 @@ async fn take_from(
         ..RequestInfo::default()
     };
     let user = User::authenticated("system:apiserver", []);
-    let Some(of_budget) = Call::find(call.server, &user, &info) else { return Ok(()) };
+    let Some(of_budget) = Call::find(call.server, &user, &info) else { return Ok(true) };
     let now = call.server.env.now();
     let name = budget.name();
     let write = Write { name, subresource: "status", part: Part::Status, dry_run, applied: false };
@@ -127,7 +193,24 @@ async fn take_from(
         Ok(new)
     })
     .await?;
-    Ok(())
+    Ok(true)
+}
+
+/// The 429 of a budget that has not caught up.
+fn still_processed(budget: &Value) -> ApiError {
+    let mut error = ApiError::too_many_requests(
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        10,
+    );
+    error.causes = vec![Cause {
+        reason: "DisruptionBudget".into(),
+        message: format!(
+            "The disruption budget {} is still being processed by the server.",
+            budget.name()
+        ),
+        field: String::new(),
+    }];
+    error
 }
 
 fn check(budget: &Value) -> Result<(), ApiError> {
@@ -141,19 +224,7 @@ fn check(budget: &Value) -> Result<(), ApiError> {
         Err(error)
     };
     if budget.at("status.observedGeneration").int_or(0) < budget.generation() {
-        let mut error = ApiError::too_many_requests(
-            "Cannot evict pod as it would violate the pod's disruption budget.",
-            10,
-        );
-        error.causes = vec![Cause {
-            reason: "DisruptionBudget".into(),
-            message: format!(
-                "The disruption budget {} is still being processed by the server.",
-                budget.name()
-            ),
-            field: String::new(),
-        }];
-        return Err(error);
+        return Err(still_processed(budget));
     }
     if budget.at("status.disruptionsAllowed").int_or(0) > 0 {
         return Ok(());

@@ -135,6 +135,36 @@ async fn an_evicted_pod_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_eviction_may_mean_a_certain_pod() {
+    let mut api = Api::start().await;
+    api.account("default").await;
+    let mut p = pod("p");
+    p.set("metadata.finalizers", value!(["example.com/stay"]));
+    let first = api.create(PODS, p).await;
+    let running = value!({ "status": { "phase": "Running" } });
+    let (_, now) = api.call("PATCH", &format!("{PODS}/p/status"), &running).await;
+    let path = format!("{PODS}/p/eviction");
+    let eviction = |name: &str, version: &str, uid: &str| {
+        value!({ "metadata": { "name": name }, "deleteOptions": {
+            "preconditions": { "resourceVersion": version, "uid": uid } } })
+    };
+    let (old, new, uid) = (first.resource_version(), now.resource_version(), now.uid());
+    assert_eq!(
+        api.fails("POST", &path, &eviction("q", new, uid), 400).await,
+        "name in URL does not match name in Eviction object"
+    );
+    let why = api.fails("POST", &path, &eviction("p", old, uid), 409).await;
+    assert!(why.contains(&format!("the ResourceVersion in the precondition ({old})")), "{why}");
+    let why = api.fails("POST", &path, &eviction("p", new, "other"), 409).await;
+    assert!(why.contains("the UID in the precondition (other)"), "{why}");
+    let left = api.get(&format!("{PODS}/p")).await;
+    assert_eq!(left.resource_version(), new, "refused, and nothing was written");
+    api.create(&path, eviction("p", new, uid)).await;
+    let left = api.get(&format!("{PODS}/p")).await;
+    assert!(left.is_deleting() && left.condition_is_true("DisruptionTarget"), "{left}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ephemeral_containers_are_added_and_stay() {
     let mut api = Api::start().await;
     api.account("default").await;

@@ -2,9 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use timonier_client::WriteOptions;
+use timonier_meta::gvk::resources;
 use timonier_object::{Value, value};
 
-use crate::common::{Api, MAPS, config_map, master, pod};
+use crate::common::{Api, MAPS, PODS, config_map, master, pod};
 use crate::hooked::{self, Hooked};
 
 const HOOKS: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -142,6 +144,55 @@ async fn subresources_have_their_own_kinds() {
     assert_eq!(question.at("request.operation").str(), "CONNECT");
     assert_eq!(question.at("request.object.kind").str(), "PodAttachOptions");
     assert_eq!(question.at("request.object.container").str(), "c");
+}
+
+/// What a hook on all that has to do with pods is asked: operation, resource, subresource, kind.
+fn asked_about(hooked: &Hooked) -> Vec<[String; 4]> {
+    let fields = ["operation", "resource.resource", "subResource", "kind.kind"];
+    let text = |q: &Value, field: &str| q.at(&format!("request.{field}")).str().to_string();
+    hooked.questions().iter().map(|q| fields.map(|field| text(q, field))).collect()
+}
+
+#[tokio::test]
+async fn bindings_and_evictions_are_asked_about_once_wherever_they_come_from() {
+    let (hooked, mut api) = (start().await, Api::start().await);
+    api.account("default").await;
+    for name in ["a", "b", "c"] {
+        api.create(PODS, pod(name)).await;
+    }
+    let rules = value!([{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"],
+        "resources": ["pods", "pods/status", "pods/binding", "pods/eviction", "bindings"] }]);
+    hooked.add(&mut api, VALIDATING, "/fine", value!({ "rules": rules })).await;
+    let binding = |name: &str| {
+        value!({ "apiVersion": "v1", "kind": "Binding", "metadata": { "name": name },
+            "target": { "kind": "Node", "name": "n" } })
+    };
+    let eviction = |name: &str| value!({ "metadata": { "name": name } });
+    let asks = |resource: &str, subresource: &str, kind: &str| {
+        vec![["CREATE", resource, subresource, kind].map(str::to_string)]
+    };
+    api.create(&format!("{PODS}/a/binding"), binding("a")).await;
+    assert_eq!(asked_about(&hooked), asks("pods", "binding", "Binding"));
+    api.create("/api/v1/namespaces/default/bindings", binding("b")).await;
+    assert_eq!(asked_about(&hooked), asks("bindings", "", "Binding"));
+    api.create(&format!("{PODS}/a/eviction"), eviction("a")).await;
+    assert_eq!(asked_about(&hooked), asks("pods", "eviction", "Eviction"));
+    let client = api.server.client(master());
+    let options = WriteOptions::default();
+    let pods = &resources::PODS;
+    let create = |name: &'static str, subresource: &'static str, body: Value| {
+        client.create(pods, "default", name, subresource, body, &options)
+    };
+    create("c", "binding", binding("c")).await.unwrap();
+    assert_eq!(asked_about(&hooked), asks("pods", "binding", "Binding"));
+    let dry = WriteOptions { dry_run: true, ..WriteOptions::default() };
+    let body = eviction("c");
+    client.create(pods, "default", "c", "eviction", body, &dry).await.unwrap();
+    assert_eq!(asked_about(&hooked), asks("pods", "eviction", "Eviction"));
+    assert!(!api.get(&format!("{PODS}/c")).await.is_deleting(), "a dry run");
+    create("c", "eviction", eviction("c")).await.unwrap();
+    assert_eq!(asked_about(&hooked), asks("pods", "eviction", "Eviction"));
+    assert!(api.get(&format!("{PODS}/c")).await.is_deleting());
 }
 
 /// Waits until so many addresses are reserved.
