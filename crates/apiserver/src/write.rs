@@ -141,7 +141,7 @@ async fn checked_and_stored(
     let call = request.call;
     let name = write.name;
     let mut errors = metadata::validate_update(&new, old);
-    errors.extend(rules::validate_update(&call.row, write.subresource, &new, old));
+    errors.extend(rules::validate_update(call, write.subresource, &new, old));
     if !errors.is_empty() {
         return Err(call.invalid(write.name, &errors));
     }

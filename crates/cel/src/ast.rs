@@ -45,6 +45,12 @@ pub(crate) enum Kind {
         name: SmolStr,
     },
     Fold(Box<Fold>),
+    /// `cel.bind(var, init, body)`.
+    Bind {
+        var: SmolStr,
+        init: Box<Expr>,
+        body: Box<Expr>,
+    },
     /// `x.optMap(v, e)`, `x.optFlatMap(v, e)`.
     OptMap {
         target: Box<Expr>,
@@ -153,6 +159,10 @@ impl Expr {
                 fold.range.walk(visit);
                 fold.filter.iter().for_each(|f| f.walk(visit));
                 fold.body.walk(visit);
+            }
+            Kind::Bind { init, body, .. } => {
+                init.walk(visit);
+                body.walk(visit);
             }
             Kind::OptMap { target, body, .. } => {
                 target.walk(visit);

@@ -11,6 +11,7 @@ use crate::value::Val;
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: BTreeMap<SmolStr, Type>,
+    bindings: bool,
 }
 
 impl Environment {
@@ -36,6 +37,16 @@ impl Environment {
         use crate::libraries::authorizer::{RESOURCE_TYPE, TYPE};
         self.with("authorizer", Type::Opaque(TYPE))
             .with("authorizer.requestResource", Type::Opaque(RESOURCE_TYPE))
+    }
+
+    /// Adds the macro `cel.bind`, which selectors of devices have and nothing else in Kubernetes.
+    pub fn with_bindings(mut self) -> Self {
+        self.bindings = true;
+        self
+    }
+
+    pub(crate) fn has_bindings(&self) -> bool {
+        self.bindings
     }
 
     /// The type of a variable.

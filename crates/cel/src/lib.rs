@@ -19,8 +19,8 @@
 //!
 //! Invariants: no source and no data make it panic; the tree's height is bounded, so is the cost of
 //! an evaluation, and with it its time and memory. Errors are cel-go's, texts and places.
-//! Deliberately absent: making objects (`Name{field: value}`) and protocol buffers, `cel.bind` and
-//! `reverse`, which Kubernetes does not switch on; named time zones and Unicode classes of patterns,
+//! Deliberately absent: making objects (`Name{field: value}`) and protocol buffers, `reverse`,
+//! which Kubernetes does not switch on; named time zones and Unicode classes of patterns,
 //! which answer with an error; admission policies and CRD rules, which use this crate.
 #![no_std]
 extern crate alloc;

@@ -25,6 +25,9 @@ pub(crate) fn expand(
     if function == "has" && target.is_none() && args.len() == 1 {
         return Expansion::Done(has(parser, args.remove(0)));
     }
+    if parser.bindings && function == "bind" && args.len() == 3 && is_cel(target.as_ref()) {
+        return Expansion::Done(bind(parser, at, args));
+    }
     let Some((vars, kind)) = shape(function, args.len()) else {
         return Expansion::NotAMacro(target, args);
     };
@@ -61,6 +64,21 @@ pub(crate) fn expand(
         }
     };
     Expansion::Done(parser.node(at, node))
+}
+
+fn is_cel(target: Option<&Expr>) -> bool {
+    matches!(target, Some(Expr { kind: Kind::Ident(name), .. }) if name == "cel")
+}
+
+/// `cel.bind(var, init, body)`.
+fn bind(parser: &mut Parser<'_>, at: u32, args: Vec<Expr>) -> Option<Expr> {
+    let [var, init, body] = <[Expr; 3]>::try_from(args).ok()?;
+    let Kind::Ident(name) = var.kind else {
+        parser.issues.report(var.at, "cel.bind() variable names must be simple identifiers");
+        return None;
+    };
+    let bind = Kind::Bind { var: name, init: Box::new(init), body: Box::new(body) };
+    parser.node(at, bind)
 }
 
 enum Shape {

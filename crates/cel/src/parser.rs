@@ -44,7 +44,7 @@ const RESERVED: [&str; 17] = [
 ];
 
 /// The tree of a source; `None` where `issues` tells why there is none.
-pub(crate) fn parse(source: &str, issues: &mut Issues) -> Option<Expr> {
+pub(crate) fn parse(source: &str, bindings: bool, issues: &mut Issues) -> Option<Expr> {
     let length = source.chars().count();
     if length > MAX_LENGTH {
         let limit =
@@ -53,7 +53,7 @@ pub(crate) fn parse(source: &str, issues: &mut Issues) -> Option<Expr> {
         return None;
     }
     let tokens = tokens(source, issues);
-    let mut parser = Parser { tokens, pos: 0, depth: 0, issues };
+    let mut parser = Parser { tokens, pos: 0, depth: 0, bindings, issues };
     let expr = parser.expr()?;
     let next = parser.peek().clone();
     if next.token != Token::End {
@@ -71,6 +71,8 @@ pub(crate) struct Parser<'a> {
     tokens: Vec<Spanned>,
     pos: usize,
     depth: u16,
+    /// Whether there is `cel.bind`.
+    pub bindings: bool,
     pub issues: &'a mut Issues,
 }
 
@@ -440,6 +442,7 @@ fn height(kind: &Kind) -> u16 {
         Kind::List(items) => highest(&mut items.iter().map(|i| &i.value)),
         Kind::Map(entries) => highest(&mut entries.iter().flat_map(|e| [&e.key, &e.value])),
         Kind::Fold(f) => highest(&mut [&f.range, &f.body].into_iter().chain(&f.filter)),
+        Kind::Bind { init, body, .. } => Some(init.height.max(body.height)),
         Kind::OptMap { target, body, .. } => Some(target.height.max(body.height)),
     }
     .unwrap_or(0)
@@ -452,7 +455,7 @@ mod tests {
 
     fn error(source: &str) -> String {
         let mut issues = Issues::default();
-        let parsed = parse(source, &mut issues);
+        let parsed = parse(source, false, &mut issues);
         match issues.finish(source) {
             Err(errors) if parsed.is_none() => {
                 errors.to_string().lines().next().unwrap_or_default().to_string()

@@ -23,7 +23,7 @@ impl Program {
     /// Parses and checks an expression. The errors print as cel-go's.
     pub fn compile(source: &str, environment: &Environment) -> Result<Program, CompileErrors> {
         let mut issues = Issues::default();
-        let Some(mut expr) = parser::parse(source, &mut issues) else {
+        let Some(mut expr) = parser::parse(source, environment.has_bindings(), &mut issues) else {
             issues.finish(source)?;
             return Err(CompileErrors { issues: alloc::vec::Vec::new() });
         };

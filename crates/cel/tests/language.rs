@@ -247,3 +247,14 @@ fn budgets_end_evaluations() {
     program.evaluate(&Variables::new(), &mut budget).ok();
     assert!(budget.is_exhausted() && budget.remaining() == 0);
 }
+
+#[test]
+fn values_are_bound_where_that_is_switched_on() {
+    let source = "cel.bind(a, 1 + 1, [1, 2].exists(x, x == a) && a * a == 4)";
+    let run = |environment: &Environment| {
+        let program = Program::compile(source, environment).ok()?;
+        program.evaluate(&Variables::new(), &mut Budget::default()).ok()?.as_bool()
+    };
+    assert_eq!(run(&Environment::new().with_bindings()), Some(true));
+    assert!(Program::compile(source, &Environment::new()).is_err());
+}

@@ -2,6 +2,7 @@
 //! that is no data. One kind, one file.
 
 mod certificate;
+pub mod devices;
 mod job;
 mod namespace;
 pub mod pod;
@@ -22,6 +23,10 @@ pub fn on_create(call: &Call<'_>, object: &mut Value) {
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificate::on_create(object, call.user);
         }
+        ("resource.k8s.io", _) => {
+            devices::warn(call, object);
+            devices::on_create(object);
+        }
         _ => {}
     }
 }
@@ -36,6 +41,10 @@ pub fn on_update(call: &Call<'_>, new: &mut Value, old: &Value) {
         ("", "namespaces") if call.info.subresource != "finalize" => namespace::on_update(new, old),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificate::on_update(call, new, old)
+        }
+        ("resource.k8s.io", _) => {
+            devices::warn(call, new);
+            devices::on_update(call, new, old);
         }
         _ => {}
     }

@@ -77,7 +77,7 @@ async fn checked_and_stored(
 ) -> Result<Object, ApiError> {
     let call = request.call;
     let mut errors = metadata::validate_create(&call.row, &object);
-    errors.extend(rules::validate_create(&call.row, &object));
+    errors.extend(rules::validate_create(call, &object));
     if !errors.is_empty() {
         return Err(call.invalid(object.name(), &errors));
     }

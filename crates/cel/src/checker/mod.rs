@@ -68,6 +68,10 @@ impl Checker<'_> {
             Kind::List(items) => self.list(items),
             Kind::Map(entries) => self.map(entries),
             Kind::Fold(fold) => self.fold(at, fold),
+            Kind::Bind { var, init, body } => {
+                let ty = self.expr(init);
+                self.scoped(alloc::vec![(var.clone(), ty)], |checker| checker.expr(body))
+            }
             Kind::OptMap { target, var, body, flat } => {
                 let (target, body) = (&mut **target, &mut **body);
                 self.opt_map(at, target, var, body, *flat)

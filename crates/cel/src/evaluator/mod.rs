@@ -47,6 +47,10 @@ impl<'v, 'a> Evaluator<'v, 'a> {
             Kind::Map(entries) => self.map(entries),
             Kind::Struct { name } => Err(EvalError::NoSuchAttribute(name.as_str().into())),
             Kind::Fold(fold) => self.fold(fold),
+            Kind::Bind { var, init, body } => {
+                let value = self.expr(init)?;
+                self.scoped(var, value, |e| e.expr(body))
+            }
             Kind::OptMap { target, var, body, flat } => match self.expr(target)? {
                 Val::Optional(None) => Ok(Val::Optional(None)),
                 Val::Optional(Some(value)) => {

@@ -2,6 +2,7 @@
 //! those who validate expressions and those who evaluate them compile here.
 
 mod declared;
+pub mod device;
 
 use alloc::format;
 use alloc::string::String;

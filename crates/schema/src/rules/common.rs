@@ -270,6 +270,44 @@ pub fn id(e: &mut Errors, at: &At<'_>) {
     }
 }
 
+/// Checks `conditions` of the API's own form.
+pub fn conditions(e: &mut Errors, at: &At<'_>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for item in at.items() {
+        let (kind, reason, message) = (item.get("type"), item.get("reason"), item.get("message"));
+        if seen.contains(&kind.str()) {
+            kind.bad_duplicate(e, kind.str());
+        }
+        seen.push(kind.str());
+        check(e, &kind, names::qualified_name);
+        item.get("status").one_of(e, &["False", "True", "Unknown"]);
+        let generation = item.get("observedGeneration");
+        if generation.int() < 0 {
+            generation.bad_int(e, "must be greater than or equal to zero");
+        }
+        item.get("lastTransitionTime").demand(e);
+        if reason.demand(e) {
+            if !is_reason(reason.str()) {
+                reason.bad_str(e, "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')");
+            }
+            if reason.str().len() > 1024 {
+                reason.too_long(e, 1024);
+            }
+        }
+        if message.str().len() > 32 * 1024 {
+            message.too_long(e, 32 * 1024);
+        }
+    }
+}
+
+fn is_reason(text: &str) -> bool {
+    let inner = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b',' | b':');
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.iter().all(|c| inner(*c))
+        && bytes.last().is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_')
+}
+
 #[cfg(test)]
 mod tests {
     use timonier_object::value;
@@ -305,6 +343,26 @@ mod tests {
             texts(|e| strict_ip(e, &At::new(&ip, "ip"))),
             ["ip: Invalid value: \"FD00::1\": must be in canonical form (\"fd00::1\")"]
         );
+    }
+
+    #[test]
+    fn conditions_say_all() {
+        let list = value!([
+            { "type": "A", "status": "True", "reason": "Ok:B", "lastTransitionTime": "2026-01-01T00:00:00Z" },
+            { "type": "A", "status": "Yes", "reason": "1", "observedGeneration": (-1) },
+        ]);
+        let found = texts(|e| conditions(e, &At::new(&list, "c")));
+        assert_eq!(
+            found[..4],
+            [
+                "c[1].type: Duplicate value: \"A\"",
+                "c[1].status: Unsupported value: \"Yes\": supported values: \"False\", \"True\", \"Unknown\"",
+                "c[1].observedGeneration: Invalid value: -1: must be greater than or equal to zero",
+                "c[1].lastTransitionTime: Required value",
+            ]
+        );
+        assert!(found[4].starts_with("c[1].reason: Invalid value: \"1\": a condition reason must"));
+        assert_eq!(found.len(), 5);
     }
 
     #[test]

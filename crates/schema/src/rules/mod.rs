@@ -20,6 +20,7 @@ mod config;
 mod cron;
 mod custom_rules;
 mod definition;
+mod devices;
 mod endpoints;
 mod events;
 mod flow;
@@ -45,6 +46,7 @@ use timonier_object::Value;
 use crate::ResourceRow;
 use crate::crd::values;
 
+const DEVICES: &str = "resource.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// What is wrong with a new object of the row's kind. Custom resources have the rules of their
@@ -130,6 +132,7 @@ fn changed_status(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value,
         }
         ("storage.k8s.io", "VolumeAttachment") => storage::attachments::attachment_status(e, new),
         ("flowcontrol.apiserver.k8s.io", _) => flow::conditions(e, new),
+        (DEVICES, "ResourceClaim") => devices::status(e, new, old),
         ("networking.k8s.io", "Ingress") => {
             let path = "status.loadBalancer.ingress";
             let (new, old) = (at::At::top(new), at::At::top(old));
@@ -200,6 +203,10 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
         ("networking.k8s.io", "NetworkPolicy") => networking::network_policy(e, new),
         ("networking.k8s.io", "Ingress") => networking::ingress(e, new, old),
         ("networking.k8s.io", "IngressClass") => networking::ingress_class(e, new, old),
+        (DEVICES, "ResourceClaim") => devices::claim(e, new, old),
+        (DEVICES, "ResourceClaimTemplate") => devices::template(e, new, old),
+        (DEVICES, "DeviceClass") => devices::class(e, new),
+        (DEVICES, "ResourceSlice") => devices::slice(e, new, old),
         (RBAC, "Role") => rbac::role(e, new, true),
         (RBAC, "ClusterRole") => rbac::role(e, new, false),
         (RBAC, "RoleBinding") => rbac::binding(e, new, old, true),

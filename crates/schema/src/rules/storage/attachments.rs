@@ -7,6 +7,7 @@ use timonier_meta::names;
 use timonier_object::Value;
 
 use super::super::at::{At, Errors, IMMUTABLE, immutable, same};
+use super::driver_name;
 
 /// The most bytes of what a driver notes of an attachment.
 const METADATA: usize = 256 * 1024;
@@ -60,17 +61,6 @@ pub fn attachment_status(e: &mut Errors, new: &Value) {
             code.bad_int(e, "must be between 0 and 2147483647, inclusive");
         }
     }
-}
-
-fn driver_name(e: &mut Errors, at: &At<'_>) {
-    if at.is_empty() {
-        at.required(e, "");
-        return;
-    }
-    if at.str().len() > 63 {
-        at.too_long(e, 63);
-    }
-    at.each(e, names::dns1123_subdomain(&at.str().to_lowercase()));
 }
 
 /// Checks what a node says of its drivers.

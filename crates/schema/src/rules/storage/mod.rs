@@ -7,3 +7,4 @@ pub mod sources;
 pub mod volumes;
 
 pub use claims::claim_template;
+pub use sources::csi_driver_name as driver_name;
