@@ -2,6 +2,7 @@
 
 pub mod claim;
 pub mod conditions;
+pub mod finalizers;
 pub mod hash;
 pub mod intstr;
 pub mod pods;

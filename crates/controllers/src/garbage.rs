@@ -12,6 +12,8 @@ use timonier_reconcile::{
     Change, Context, PatchKind, Plan, Propagation, Reason, Reconciler, ResourceInfo, World, Write,
 };
 
+use crate::common::finalizers::{self, has};
+
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 /// When an owner of an unknown kind is looked for again.
@@ -193,7 +195,7 @@ fn orphan_dependents(info: &ResourceInfo, owner: &Value, world: &World) -> Plan 
     for (resource, dependent) in dependents(world, owner.uid()) {
         plan.writes.push(drop_owners(resource, dependent, |uid| uid == owner.uid()));
     }
-    plan.writes.push(drop_finalizer(info, owner, ORPHAN));
+    plan.writes.push(finalizers::drop_one(&info.resource, owner, ORPHAN));
     plan
 }
 
@@ -201,7 +203,10 @@ fn orphan_dependents(info: &ResourceInfo, owner: &Value, world: &World) -> Plan 
 fn await_dependents(info: &ResourceInfo, owner: &Value, world: &World) -> Plan {
     let blocked = dependents(world, owner.uid())
         .any(|(_, d)| d.owners().iter().any(|o| o.uid == owner.uid() && o.block_owner_deletion));
-    if blocked { Plan::nothing() } else { Plan::write(drop_finalizer(info, owner, FOREGROUND)) }
+    if blocked {
+        return Plan::nothing();
+    }
+    Plan::write(finalizers::drop_one(&info.resource, owner, FOREGROUND))
 }
 
 /// A merge patch serves custom resources too; the version guards the list that it replaces.
@@ -225,13 +230,6 @@ fn block_nobody(info: &ResourceInfo, object: &Value) -> Write {
     Write::patch(&info.resource, object, PatchKind::Merge, patch)
 }
 
-fn drop_finalizer(info: &ResourceInfo, object: &Value, name: &str) -> Write {
-    let rest: Vec<Value> = object.finalizers().filter(|f| *f != name).map(Value::from).collect();
-    let version = object.resource_version();
-    let patch = value!({ "metadata": { "resourceVersion": version, "finalizers": rest } });
-    Write::patch(&info.resource, object, PatchKind::Merge, patch)
-}
-
 fn dependents<'a>(
     world: &'a World,
     uid: &'a str,
@@ -240,10 +238,6 @@ fn dependents<'a>(
         .resources()
         .filter(|info| info.resource.resource != "events")
         .flat_map(move |info| world.table(&info.resource).owned_by(uid).map(move |o| (info, o)))
-}
-
-fn has(object: &Value, finalizer: &str) -> bool {
-    object.finalizers().any(|f| f == finalizer)
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod poddisruptionbudget;
 pub mod podgc;
+pub mod pv_protection;
+pub mod pvc_protection;
 pub mod replicaset;
 pub mod resourcequota;
 pub mod root_ca;
@@ -43,6 +45,7 @@ pub mod statefulset;
 pub mod taint_eviction;
 pub mod token_cleaner;
 pub mod ttl_after_finished;
+pub mod vac_protection;
 pub mod validatingadmissionpolicy_status;
 
 use alloc::string::String;
@@ -126,5 +129,8 @@ fn workloads(settings: &Settings) -> Vec<Arc<dyn Reconciler>> {
         Arc::new(endpoints::Endpoints),
         Arc::new(poddisruptionbudget::PodDisruptionBudgets),
         Arc::new(resourcequota::ResourceQuotas),
+        Arc::new(pvc_protection::PvcProtection),
+        Arc::new(pv_protection::PvProtection),
+        Arc::new(vac_protection::VacProtection),
     ]
 }

@@ -4,7 +4,9 @@
 //! User + verb + resource (Attributes) ──► Authorizer ──► Decision ──► forbidden() (403)
 //! object + LimitRange ──► limits ──► filled in, or why not
 //! request + webhook configurations ──► webhooks ──► who is asked what, and what the answer means
+//! pod + its service account ──► mountable_secrets ──► whether it may use its Secrets
 //! request of a node ──► node ──► whether it concerns that node
+//! pod + labels of its namespace ──► pod_security ──► refused, warned of
 //! request + ValidatingAdmissionPolicy ──► validating ──► what it denies and why
 //! object + ResourceQuota ──► quota ──► what is used then, or why not
 //! ```
@@ -19,7 +21,9 @@ mod attributes;
 mod builtin;
 pub mod conditions;
 pub mod limits;
+pub mod mountable_secrets;
 pub mod node;
+pub mod pod_security;
 pub mod quota;
 mod user;
 pub mod validating;

@@ -118,11 +118,23 @@ pub fn refers(pod: &Value, resource: &str, name: &str) -> bool {
         }),
         "secrets" => {
             let pulls = spec.at("imagePullSecrets").items();
-            pulls.iter().any(|s| s.at("name").str() == name) || mentions(spec, true, name)
+            pulls.iter().any(|s| s.at("name").str() == name) || mentions(spec, true, Some(name))
         }
-        "configmaps" => mentions(spec, false, name),
+        "configmaps" => mentions(spec, false, Some(name)),
         _ => false,
     }
+}
+
+/// Whether a pod refers to any Secret.
+pub fn uses_secrets(pod: &Value) -> bool {
+    let spec = pod.at("spec");
+    !spec.at("imagePullSecrets").is_empty() || mentions(spec, true, None)
+}
+
+/// Whether the field has this value, or any.
+fn is(value: &Value, path: &str, name: Option<&str>) -> bool {
+    let value = value.at(path).str();
+    name.map_or(!value.is_empty(), |name| value == name)
 }
 
 /// A generic ephemeral volume's claim is named after the pod and the volume.
@@ -131,27 +143,26 @@ fn is_claim_of(pod: &Value, volume: &Value, claim: &str) -> bool {
     rest.is_some_and(|r| r == volume.at("name").str())
 }
 
-fn mentions(spec: &Value, secret: bool, name: &str) -> bool {
+fn mentions(spec: &Value, secret: bool, name: Option<&str>) -> bool {
     let (env_from, key_ref) = match secret {
         true => ("secretRef.name", "valueFrom.secretKeyRef.name"),
         false => ("configMapRef.name", "valueFrom.configMapKeyRef.name"),
     };
     let kinds = ["containers", "initContainers", "ephemeralContainers"];
     let mut containers = kinds.iter().flat_map(|kind| spec.at(kind).items());
-    let is = |value: &Value, path: &str| value.at(path).str() == name;
     let in_container = |c: &Value| {
-        c.at("envFrom").items().iter().any(|e| is(e, env_from))
-            || c.at("env").items().iter().any(|e| is(e, key_ref))
+        c.at("envFrom").items().iter().any(|e| is(e, env_from, name))
+            || c.at("env").items().iter().any(|e| is(e, key_ref, name))
     };
     containers.any(in_container)
         || spec.at("volumes").items().iter().any(|v| in_volume(v, secret, name))
 }
 
-fn in_volume(volume: &Value, secret: bool, name: &str) -> bool {
-    let is = |value: &Value, path: &str| value.at(path).str() == name;
+fn in_volume(volume: &Value, secret: bool, name: Option<&str>) -> bool {
     let mut sources = volume.at("projected.sources").items().iter();
     if !secret {
-        return is(volume, "configMap.name") || sources.any(|s| is(s, "configMap.name"));
+        return is(volume, "configMap.name", name)
+            || sources.any(|s| is(s, "configMap.name", name));
     }
     // The drivers of volumes name their Secrets each in its own way (upstream
     // `pkg/api/v1/pod.VisitPodSecretNames`).
@@ -166,9 +177,9 @@ fn in_volume(volume: &Value, secret: bool, name: &str) -> bool {
         "storageos.secretRef.name",
         "csi.nodePublishSecretRef.name",
     ];
-    is(volume, "secret.secretName")
-        || sources.any(|s| is(s, "secret.name"))
-        || DRIVERS.iter().any(|path| is(volume, path))
+    is(volume, "secret.secretName", name)
+        || sources.any(|s| is(s, "secret.name", name))
+        || DRIVERS.iter().any(|path| is(volume, path, name))
 }
 
 #[cfg(test)]

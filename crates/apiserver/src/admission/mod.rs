@@ -1,6 +1,9 @@
 //! Admission: what the server adds to an object and what it refuses, whatever the schema says.
 //! One plug-in, one file; the order is upstream's. Quotas come last of all, right before the write.
 
+mod certificate_approval;
+mod certificate_signing;
+mod certificate_subject_restriction;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_tolerations;
@@ -8,11 +11,16 @@ mod limit_ranger;
 mod namespace_lifecycle;
 pub mod node_restriction;
 mod node_taints;
+mod pod_security;
+mod pod_topology_labels;
 pub mod policies;
 mod priority;
+mod pvc_resize;
 pub mod resource_quota;
 mod runtime_class;
 mod service_account;
+mod signers;
+mod storage_protection;
 pub mod webhooks;
 
 use timonier_meta::ApiError;
@@ -76,9 +84,11 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Api
     node_taints::mutate(request, object);
     priority::mutate(request, object)?;
     default_tolerations::mutate(request, object);
-    runtime_class::mutate(request, object)?;
     default_storage_class::mutate(request, object);
+    storage_protection::mutate(request, object);
+    runtime_class::mutate(request, object)?;
     default_ingress_class::mutate(request, object);
+    pod_topology_labels::mutate(request, object);
     webhooks::mutate(request, object).await
 }
 
@@ -88,7 +98,13 @@ pub async fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(
     node_restriction::check(request, object)?;
     if let Some(object) = object {
         limit_ranger::validate(request, object)?;
+        service_account::validate(request, object)?;
+        pod_security::check(request, object)?;
         priority::validate(request, object)?;
+        pvc_resize::check(request, object)?;
+        certificate_approval::check(request, object)?;
+        certificate_signing::check(request, object)?;
+        certificate_subject_restriction::check(request, object)?;
     }
     webhooks::validate(request, object).await
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use timonier_meta::gvk::resources;
 use timonier_meta::{ApiError, names};
 use timonier_object::{Value, value};
+use timonier_policy::{mountable_secrets, node};
 
 use super::{Operation, Request};
 
@@ -44,14 +45,42 @@ pub async fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), ApiErr
 }
 
 fn check_mirror(request: &Request<'_>, pod: &Value) -> Result<(), ApiError> {
+    let refuse = |why: &str| Err(request.forbidden(pod, why));
     if !pod.at("spec.serviceAccountName").is_empty() {
-        return Err(request.forbidden(pod, "a mirror pod may not reference service accounts"));
+        return refuse("a mirror pod may not reference service accounts");
     }
-    let secret = |v: &Value| !v.at("secret").is_null();
-    if pod.at("spec.volumes").items().iter().any(secret) {
-        return Err(request.forbidden(pod, "a mirror pod may not reference secrets"));
+    if node::uses_secrets(pod) {
+        return refuse("a mirror pod may not reference secrets");
+    }
+    let projects = |v: &Value| {
+        let sources = v.at("projected.sources").items();
+        sources.iter().any(|s| !s.at("serviceAccountToken").is_null())
+    };
+    if pod.at("spec.volumes").items().iter().any(projects) {
+        return refuse("a mirror pod may not use ServiceAccountToken volume projections");
     }
     Ok(())
+}
+
+/// Refuses Secrets that the account does not list, where its lists bind.
+pub fn validate(request: &Request<'_>, pod: &Value) -> Result<(), ApiError> {
+    let check = match request.operation {
+        Operation::Create if request.is("", "pods") => mountable_secrets::check,
+        Operation::Update if request.call.row.gvr == resources::PODS => {
+            if request.subresource != "ephemeralcontainers" {
+                return Ok(());
+            }
+            mountable_secrets::check_ephemeral
+        }
+        _ => return Ok(()),
+    };
+    let name = pod.at("spec.serviceAccountName").str();
+    let account =
+        request.call.server.peek(&resources::SERVICEACCOUNTS, request.call.namespace(), name);
+    match account.filter(|account| mountable_secrets::are_enforced(account)) {
+        Some(account) => check(&account, pod).map_err(|why| request.forbidden(pod, &why)),
+        None => Ok(()),
+    }
 }
 
 async fn find(request: &Request<'_>, pod: &Value, name: &str) -> Result<Arc<Value>, ApiError> {

@@ -1,9 +1,19 @@
 //! Questions that are answered and not stored, and certificate requests.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use timonier_object::{Value, value};
 use timonier_policy::User;
 
 use crate::common::Api;
+
+/// A request for a certificate of a member of the organization.
+fn csr(organization: &str) -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, organization);
+    let key = rcgen::KeyPair::generate().unwrap();
+    STANDARD.encode(params.serialize_request(&key).unwrap().pem().unwrap())
+}
 
 #[tokio::test(start_paused = true)]
 async fn access_reviews() {
@@ -44,9 +54,15 @@ async fn access_reviews() {
 async fn certificate_requests_say_who_asks() {
     let mut api = Api::start().await;
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let request = value!({ "metadata": { "name": "r" }, "spec": { "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0=", "username": "somebody",
-        "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"] } });
-    let made = api.create(path, request).await;
+    let request = |organization: &str| {
+        value!({ "metadata": { "name": "r" }, "spec": { "request": (csr(organization)), "username": "somebody",
+            "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"] } })
+    };
+    assert_eq!(
+        api.fails("POST", path, &request("system:masters"), 403).await,
+        "certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed"
+    );
+    let made = api.create(path, request("users")).await;
     assert_eq!(made.at("spec.username").str(), "kubernetes-admin");
     let mut approved = made.clone();
     approved.set("spec.username", "x");

@@ -38,6 +38,8 @@ pub fn world(objects: impl IntoIterator<Item = Value>) -> World {
         (r::STATEFULSETS, "StatefulSet", true),
         (r::CONTROLLERREVISIONS, "ControllerRevision", true),
         (r::PERSISTENTVOLUMECLAIMS, "PersistentVolumeClaim", true),
+        (r::PERSISTENTVOLUMES, "PersistentVolume", false),
+        (crate::vac_protection::CLASSES, "VolumeAttributesClass", false),
         (r::JOBS, "Job", true),
         (r::CRONJOBS, "CronJob", true),
         (r::LEASES, "Lease", true),

@@ -226,8 +226,10 @@ fn shown_key(key: &str, max: usize) -> String {
         return key.into();
     }
     let rest = max - 3;
-    let head = key.floor_char_boundary(rest.div_ceil(2));
-    let mut tail = key.len() - rest / 2;
+    let (mut head, mut tail) = (rest.div_ceil(2), key.len() - rest / 2);
+    while !key.is_char_boundary(head) {
+        head -= 1;
+    }
     while !key.is_char_boundary(tail) {
         tail += 1;
     }
