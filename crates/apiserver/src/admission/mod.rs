@@ -12,7 +12,7 @@ mod namespace_lifecycle;
 pub mod node_restriction;
 mod node_taints;
 mod pod_security;
-mod pod_topology_labels;
+pub mod pod_topology_labels;
 pub mod policies;
 mod priority;
 mod pvc_resize;

@@ -1,23 +1,27 @@
 //! Pods have the zone and region of their node as labels. Upstream's plug-in `PodTopologyLabels`.
 
-use timonier_meta::gvk::resources::{NODES, PODS};
+use timonier_meta::gvk::resources::NODES;
 use timonier_object::Value;
 
 use super::{Operation, Request};
+use crate::call::Call;
 
 const LABELS: [&str; 2] = ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
-/// Copies the labels onto a pod that is bound, or is made on its node.
+/// Copies the labels onto a pod that is made on its node.
 pub fn mutate(request: &Request<'_>, pod: &mut Value) {
-    let made = request.operation == Operation::Create && request.subresource.is_empty();
-    if request.call.row.gvr != PODS || !(made || request.subresource == "binding") {
-        return;
+    if request.operation == Operation::Create && request.is("", "pods") {
+        on_node(request.call, pod);
     }
+}
+
+/// Copies the labels of the pod's node, where it has one: a binding gives it that.
+pub fn on_node(call: &Call<'_>, pod: &mut Value) {
     let name = pod.at("spec.nodeName").smol();
     if name.is_empty() {
         return;
     }
-    if let Some(node) = request.call.server.peek(&NODES, "", &name) {
+    if let Some(node) = call.server.peek(&NODES, "", &name) {
         copy(&node, pod);
     }
 }

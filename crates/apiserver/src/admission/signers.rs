@@ -31,6 +31,7 @@ pub fn may(request: &Request<'_>, verb: &str, signer: &str) -> bool {
             namespace: "",
             name,
             path: "",
+            fields: None,
         };
         matches!(request.call.server.authorize(&attributes), Decision::Allow(_))
     })

@@ -3,6 +3,7 @@
 use timonier_meta::{ApiError, FieldError, FieldPath, GroupVersionKind};
 use timonier_object::{Value, value};
 
+use crate::admission::pod_topology_labels;
 use crate::call::{Call, Object};
 use crate::strategy::Part;
 use crate::write::{self, Write};
@@ -43,6 +44,7 @@ pub async fn create(
         }
         let mut new = pod.clone();
         new.set("spec.nodeName", &node);
+        pod_topology_labels::on_node(call, &mut new);
         for (k, v) in binding.at("metadata.annotations").entries() {
             new.entry("metadata.annotations").make_object().insert(k, v.clone());
         }
