@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -61,10 +61,29 @@ impl ClusterArgs {
     /// The cluster's paths; the directory need not exist.
     pub fn paths(&self) -> Paths {
         let data = match &self.data_dir {
-            Some(dir) => std::path::absolute(dir).unwrap_or_else(|_| dir.clone()),
+            Some(dir) => dir.clone(),
             None => Paths::default_dir(self.name.as_deref().unwrap_or(DEFAULT_NAME)),
         };
-        Paths { data }
+        Paths { data: real(&data) }
+    }
+}
+
+/// The path without links and `..`, as the kernel's table of mounts shows it; what is missing of it
+/// stays as it is.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => real(parent).join(name),
+        // It ends in `..`, and what is before that is missing.
+        (Some(parent), None) => {
+            let mut parent = real(parent);
+            parent.pop();
+            parent
+        }
+        (None, _) => path,
     }
 }
 
@@ -117,7 +136,24 @@ impl AgentArgs {
 mod tests {
     use clap::CommandFactory;
 
-    use super::Cli;
+    use super::*;
+
+    #[test]
+    fn the_data_directory_has_no_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(base.join("disk")).unwrap();
+        std::os::unix::fs::symlink("disk", base.join("link")).unwrap();
+        for (given, wanted) in [
+            ("link", "disk"),
+            ("link/new/data", "disk/new/data"),
+            ("link/../disk/./x", "disk/x"),
+            ("new/../other", "other"),
+        ] {
+            let args = ClusterArgs { data_dir: Some(base.join(given)), name: None };
+            assert_eq!(args.paths().data, base.join(wanted), "{given}");
+        }
+    }
 
     /// Also tells of two arguments of one name, which only a debug build would say.
     #[test]

@@ -115,6 +115,10 @@ impl Paths {
     pub fn run(&self) -> PathBuf {
         self.data.join("run")
     }
+    /// Volumes of pods.
+    pub fn pods(&self) -> PathBuf {
+        self.data.join("pods")
+    }
     pub fn lock(&self) -> PathBuf {
         self.data.join("run/server.lock")
     }

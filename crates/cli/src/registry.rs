@@ -65,7 +65,7 @@ impl Locked<'_> {
     pub fn claim(&self, name: &str, data: &Path) -> Result<()> {
         let link = self.link(name);
         if let Ok(owner) = fs::read_link(&link) {
-            if owner == data {
+            if same(&owner, data) {
                 return Ok(());
             }
             if cluster_at(name, &owner).is_some() {
@@ -95,13 +95,19 @@ impl Locked<'_> {
     /// Frees the name if it is the data directory's.
     pub fn release(&self, name: &str, data: &Path) -> Result<()> {
         let link = self.link(name);
-        if fs::read_link(&link).is_ok_and(|owner| owner == data) {
+        if fs::read_link(&link).is_ok_and(|owner| same(&owner, data)) {
             fs::remove_file(&link).with_context(|| format!("delete {}", link.display()))?;
         }
         // Stays where another cluster has its link.
         let _ = fs::remove_dir(&self.registry.dir);
         Ok(())
     }
+}
+
+/// Links of earlier versions name the directory as it was typed.
+fn same(owner: &Path, data: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize();
+    owner == data || matches!((real(owner), real(data)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn cluster_at(name: &str, data: &Path) -> Option<ClusterConfig> {

@@ -1,5 +1,6 @@
 //! Everything of a cluster off the host: containers, network, cgroups, mounts.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -53,12 +54,13 @@ async fn stop(runtime: EmbeddedRuntime, pod: SandboxStatus) -> Result<()> {
 /// Volumes are mounted below the data directory; the deepest go first.
 fn unmount_below(paths: &Paths) -> Result<()> {
     let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let data = paths.data.to_string_lossy();
+    // Where pods and the node have theirs. A disk that the user mounted elsewhere is not ours.
+    let own = [paths.run(), paths.pods()];
     let mut points: Vec<String> = table
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
         .map(unescape)
-        .filter(|point| point.strip_prefix(&*data).is_some_and(|rest| rest.starts_with('/')))
+        .filter(|point| own.iter().any(|dir| Path::new(point).starts_with(dir)))
         .collect();
     points.sort_by_key(|p| std::cmp::Reverse(p.len()));
     for point in points {

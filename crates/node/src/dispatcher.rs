@@ -9,6 +9,7 @@ use timonier_meta::gvk::resources;
 use timonier_object::Value;
 use timonier_pod::Event;
 use timonier_pod::admission::{self, Rejection};
+use timonier_runtime::remove_tree;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
 
@@ -242,13 +243,13 @@ fn remove_leftovers(shared: &Shared, leftovers: &Leftovers) {
     for dir in &leftovers.pods {
         // Mounts first: what is mounted is not ours to delete.
         let result = volumes::unmount(dir, &*shared.mounts)
-            .and_then(|()| std::fs::remove_dir_all(dir).map_err(|e| e.to_string()));
+            .and_then(|()| remove_tree(dir).map_err(|e| e.to_string()));
         if let Err(error) = result {
             tracing::warn!(%error, dir = %dir.display(), "removing a pod's files");
         }
     }
     for dir in &leftovers.logs {
-        if let Err(error) = std::fs::remove_dir_all(dir) {
+        if let Err(error) = remove_tree(dir) {
             tracing::warn!(%error, dir = %dir.display(), "removing a pod's logs");
         }
     }

@@ -37,6 +37,7 @@ mod files;
 mod foreground;
 mod init;
 mod owned;
+mod remove;
 mod seccomp;
 mod shim;
 mod spec;
@@ -49,6 +50,7 @@ pub use disk_usage::DiskUsage;
 pub use embedded::{Config, EmbeddedRuntime};
 pub use file_watch::FileWatch;
 pub use foreground::{Foreground, run_foreground};
+pub use remove::remove_tree;
 
 /// Hidden first arguments that make the binary something else.
 const SHIM_COMMAND: &str = "__shim";

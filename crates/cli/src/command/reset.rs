@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use timonier_runtime::remove_tree;
 
 use crate::args::ClusterArgs;
 use crate::cluster::ClusterConfig;
@@ -27,7 +28,7 @@ pub fn run(args: &ClusterArgs) -> Result<()> {
 
 /// Deletes the directory; of one that a disk is mounted on, only what is in it.
 fn delete(data: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(data) {
+    match remove_tree(data) {
         Err(e)
             if e.kind() == io::ErrorKind::ResourceBusy && fs::read_dir(data)?.next().is_none() =>
         {

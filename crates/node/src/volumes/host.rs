@@ -41,9 +41,14 @@ impl Mounts for Kernel {
     }
 
     fn below(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        // The table has no links in its paths.
+        let dir = match fs::canonicalize(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
         let table = fs::read_to_string("/proc/self/mountinfo")?;
         let points = table.lines().filter_map(|l| l.split(' ').nth(4)).map(unescape);
-        let below = points.filter(|p| Path::new(&**p).starts_with(dir));
+        let below = points.filter(|p| Path::new(&**p).starts_with(&dir));
         let mut out: Vec<PathBuf> = below.map(|p| p.into_owned().into()).collect();
         // Later mounts lie over earlier ones.
         out.reverse();
@@ -131,6 +136,22 @@ mod tests {
     fn blanks_in_mount_points() {
         assert_eq!(unescape("/a\\040b\\134c"), "/a b\\c");
         assert_eq!(unescape("/plain"), "/plain");
+    }
+
+    #[test]
+    fn mounts_are_found_behind_a_link() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: needs root");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let point = fs::canonicalize(dir.path()).unwrap().join("real/point");
+        fs::create_dir_all(&point).unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
+        Kernel.tmpfs(&point, None).unwrap();
+        let found = Kernel.below(&dir.path().join("link"));
+        Kernel.unmount(&point).unwrap();
+        assert_eq!(found.unwrap(), [point]);
+        assert!(Kernel.below(&dir.path().join("missing")).unwrap().is_empty());
     }
 
     #[test]

@@ -65,12 +65,8 @@ pub(crate) fn unmount(dir: &Path, mounts: &dyn Mounts) -> Result<(), String> {
         mounts.unmount(&point).map_err(|e| format!("unmounting {}: {e}", point.display()))?;
     }
     for part in ["volumes", "volume-subpaths"] {
-        match fs::remove_dir_all(dir.join(part)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(format!("removing {}: {e}", dir.join(part).display()));
-            }
-            _ => {}
-        }
+        // Should a mount have been overlooked, what is mounted there is not deleted.
+        timonier_runtime::remove_tree(&dir.join(part)).map_err(|e| format!("removing {e}"))?;
     }
     Ok(())
 }

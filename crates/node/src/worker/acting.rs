@@ -180,12 +180,7 @@ fn remove_dirs(
     // Never through a mount: what is mounted is not the pod's own.
     volumes::unmount(&dirs[0], mounts)?;
     for dir in dirs {
-        match std::fs::remove_dir_all(dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(format!("removing {}: {e}", dir.display()));
-            }
-            _ => {}
-        }
+        timonier_runtime::remove_tree(dir).map_err(|e| format!("removing {e}"))?;
     }
     Ok(())
 }

@@ -126,10 +126,7 @@ async fn discard(shared: &Arc<Shared>, dir: PathBuf, cgroup: String) -> Result<(
     let cgroups = shared.cgroups.clone();
     blocking("remove the container", move || {
         cgroups.remove(&cgroup)?;
-        match fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        }
+        crate::remove::remove_tree(&dir)
     })
     .await
 }

@@ -21,6 +21,7 @@ use crate::api::*;
 use crate::error::Context;
 use crate::files::{self, ExitRecord};
 use crate::owned;
+use crate::remove::remove_tree;
 use crate::shim::protocol::{Answer, Call, ShimConfig, VERSION};
 
 /// How long a shim may take to set a pod up, and to end it.
@@ -217,10 +218,7 @@ async fn clear(shared: &Arc<Shared>, dir: &Path, parent: &str, last: bool) -> Re
 
 pub fn remove_dir(dir: &Path) -> io::Result<()> {
     let _ = rustix::mount::unmount(dir.join("shm"), rustix::mount::UnmountFlags::DETACH);
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+    remove_tree(dir)
 }
 
 /// The shim is gone. Its containers cannot be watched any more, so none may go on.
