@@ -17,6 +17,7 @@ use tokio::process::Command;
 
 use crate::cgroup::Cgroups;
 use crate::error::{Context, Error, Result};
+use crate::executable::Executable;
 use crate::init::{Job, PidNamespace, Plan, Report, Stdio, devices, launch};
 use crate::seccomp;
 use crate::shim::{setup, wire};
@@ -85,7 +86,9 @@ pub async fn run_foreground(
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .context(|| "make a pipe".into())?;
     let again = writer.try_clone().context(|| "make a pipe".into())?;
-    let mut child = Command::new(executable)
+    let executable =
+        Executable::open(executable).context(|| "prepare the helper's program".into())?;
+    let mut child = Command::new(executable.path())
         .arg0("timonier-run")
         .arg(crate::RUN_COMMAND)
         .arg("-")

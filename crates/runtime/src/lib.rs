@@ -32,6 +32,7 @@ mod cgroup;
 mod disk_usage;
 mod embedded;
 mod error;
+mod executable;
 mod file_watch;
 mod files;
 mod foreground;

@@ -65,6 +65,32 @@ async fn a_step_that_cannot_start_says_why() {
     assert!(text.contains("stat /bin/nothing: no such file or directory"), "{text}");
 }
 
+/// What a step could overwrite through `/proc/self/exe` would be the host's program.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_helper_runs_from_a_read_only_mount() {
+    let Some(f) = Fixture::new().await else { return };
+    let order = run(&f, "helper", "echo up; sleep 1000");
+    let cgroup = order.cgroup.clone();
+    let (mut seen, mut output) = tokio::io::duplex(64);
+    let mut text = [0; 3];
+    let check = async {
+        seen.read_exact(&mut text).await.unwrap();
+        let pid = Cgroups::detect().unwrap().processes(&cgroup)[0];
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let parent = status.lines().find_map(|l| l.strip_prefix("PPid:\t")).unwrap();
+        let command = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
+        assert!(command.starts_with("timonier-run"), "{command}");
+        let program = std::fs::File::open(format!("/proc/{parent}/exe")).unwrap();
+        let mount = rustix::fs::fstatvfs(&program).unwrap().f_flag;
+        assert!(mount.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{mount:?}");
+    };
+    tokio::select! {
+        code = run_foreground(executable(), order, &mut output) => panic!("ended: {code:?}"),
+        () = check => {}
+    }
+    until(async || !Cgroups::detect().unwrap().exists(&cgroup)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_a_step_kills_it() {
     let Some(f) = Fixture::new().await else { return };

@@ -10,7 +10,6 @@ mod terminal;
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +23,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use crate::api::*;
 use crate::cgroup::Cgroups;
 use crate::error::Context;
-use crate::init::mounts;
+use crate::executable::Executable;
 use state::State;
 
 /// Events kept for slow readers.
@@ -64,23 +63,6 @@ struct Shared {
     executable: Executable,
     state: State,
     events: broadcast::Sender<Event>,
-}
-
-/// The binary as shims are started from it: on a read-only mount of its own, so that a container
-/// can never write to it through `/proc/<pid>/exe` (CVE-2019-5736).
-struct Executable(OwnedFd);
-
-impl Executable {
-    fn open(path: &std::path::Path) -> io::Result<Self> {
-        let tree = mounts::clone_tree(&fs::canonicalize(path)?)?;
-        mounts::set_attributes(tree.as_fd(), mounts::RDONLY, libc::MS_PRIVATE, false)?;
-        Ok(Self(tree))
-    }
-
-    /// Valid in a child until it executes it.
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
-    }
 }
 
 impl EmbeddedRuntime {
