@@ -164,3 +164,32 @@ fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
+
+/// As after a daemon that was killed between the start of a shim and its first word to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shim_that_nobody_greets_ends() {
+    let Some(f) = Fixture::new().await else { return };
+    let dir = f.dir.path().join("state/lonely");
+    std::fs::create_dir_all(dir.join("containers")).unwrap();
+    let sandbox = SandboxConfig { pid: PidMode::Pod, ..f.sandbox_config("lonely") };
+    let cgroups = Cgroups::detect().unwrap();
+    cgroups.create(&sandbox.cgroup_parent).unwrap();
+    let pause = format!("{}/pause-lonely", sandbox.cgroup_parent);
+    let config = serde_json::json!({ "sandbox": sandbox, "patience_ms": 200,
+        "shim_cgroup": format!("{}/shims", f.cgroup) });
+    std::fs::write(dir.join("shim.json"), config.to_string()).unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_timonier-shim"))
+        .arg("__shim")
+        .arg(&dir)
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let pid: i32 = text.strip_prefix("ready ").unwrap_or_else(|| panic!("{text}")).parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let options = rustix::process::WaitOptions::NOHANG;
+    until(async || rustix::process::waitpid(Some(pid), options).unwrap().is_some()).await;
+    assert!(!cgroups.exists(&pause), "the pause process's cgroup is left");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains("state/lonely/shm"), "{mounts}");
+}

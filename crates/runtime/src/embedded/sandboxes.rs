@@ -22,7 +22,7 @@ use crate::error::Context;
 use crate::files::{self, ExitRecord};
 use crate::owned;
 use crate::remove::remove_tree;
-use crate::shim::protocol::{Answer, Call, ShimConfig, VERSION};
+use crate::shim::protocol::{Answer, Call, ShimConfig, VERSION, patience};
 
 /// How long a shim may take to set a pod up, and to end it.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -73,6 +73,7 @@ async fn start(
     let shim = ShimConfig {
         sandbox: saved.config.clone(),
         shim_cgroup: shared.config.shim_cgroup.clone(),
+        patience_ms: patience(),
     };
     let text = serde_json::to_vec(saved).context(|| "write the sandbox".into())?;
     let (cgroups, config, dir) = (shared.cgroups.clone(), saved.config.clone(), dir.to_path_buf());

@@ -87,10 +87,11 @@ impl Shim {
         }
     }
 
-    fn hello(&self, version: u32) -> Reply {
+    fn hello(&mut self, version: u32) -> Reply {
         if version < 1 {
             return Err(format!("protocol version {version} is not understood"));
         }
+        self.lonely_until = None;
         let containers = self.containers.iter().map(|(id, c)| Known {
             container: id.clone(),
             pid: c.pid,
@@ -241,7 +242,7 @@ impl Shim {
             .ok_or_else(|| "container not running".to_string())
     }
 
-    fn own_cgroups(&self) -> Vec<String> {
+    pub(super) fn own_cgroups(&self) -> Vec<String> {
         owned::all(&self.dir, &self.config.sandbox.cgroup_parent)
     }
 

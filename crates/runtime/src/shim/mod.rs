@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -78,6 +78,8 @@ struct Shim {
     draining: Vec<Sink>,
     /// Who asked to stop, by client and request.
     stopping: Option<(u64, u64)>,
+    /// Until when somebody must say hello; `None` once somebody has.
+    lonely_until: Option<Instant>,
     next: u64,
     buffer: Vec<u8>,
     done: bool,
@@ -141,6 +143,7 @@ impl Shim {
         };
         Ok(Self {
             dir: dir.to_path_buf(),
+            lonely_until: Some(Instant::now() + Duration::from_millis(config.patience_ms)),
             config,
             cgroups,
             listener,
@@ -168,7 +171,19 @@ impl Shim {
             for streams in self.containers.values_mut().filter_map(|c| c.streams.as_mut()) {
                 streams.sweep();
             }
+            if self.lonely_until.is_some_and(|at| at <= Instant::now()) {
+                self.give_up();
+            }
             self.finish_stopping();
+        }
+    }
+
+    /// Nobody wants this pod: it ends as if somebody had asked for it. Nothing was started in it.
+    fn give_up(&mut self) {
+        self.lonely_until = None;
+        self.stopping = Some((0, 0));
+        for cgroup in self.own_cgroups() {
+            let _ = self.cgroups.remove(&cgroup);
         }
     }
 
@@ -200,11 +215,12 @@ impl Shim {
             add(sink.fd(), true, Token::Draining);
         }
         add(self.children.as_fd(), false, Token::Children);
-        match poll(&mut fds, None) {
+        let patience = self.lonely_until.map(|at| at.saturating_duration_since(Instant::now()));
+        match poll(&mut fds, patience.and_then(|p| p.try_into().ok()).as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Vec::new(),
             // Nothing sensible can be waited for; trying again at once would spin.
-            Err(_) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
         }
         let ready = fds.iter().map(|f| !f.revents().is_empty());
         tokens.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|(t, _)| t).collect()

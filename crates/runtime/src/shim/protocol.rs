@@ -115,4 +115,13 @@ pub struct ShimConfig {
     pub sandbox: crate::spec::SandboxConfig,
     /// The cgroup of the shims themselves, apart from the daemon's and the pods'.
     pub shim_cgroup: String,
+    /// Within how many milliseconds somebody must say hello. A daemon that was killed meanwhile took
+    /// the pod for dead: then nobody will ever come.
+    #[serde(default = "patience")]
+    pub patience_ms: u64,
+}
+
+/// The default of [`ShimConfig::patience_ms`].
+pub fn patience() -> u64 {
+    60_000
 }
