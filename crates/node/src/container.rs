@@ -50,6 +50,13 @@ pub(crate) fn resources(limits: &numbers::Cgroup) -> rt::Resources {
     }
 }
 
+/// A lack of memory ends the whole container, not one of its processes (with cgroup v2 only), as
+/// upstream unless `singleProcessOOMKill` is set.
+fn with_group_kill(mut resources: rt::Resources) -> rt::Resources {
+    resources.unified.insert(rt::OOM_GROUP.into(), "1".into());
+    resources
+}
+
 /// Why a container cannot be configured: a waiting container's reason, and its message.
 pub(crate) struct Refused {
     pub reason: &'static str,
@@ -110,7 +117,7 @@ pub(crate) fn config(parts: &Parts<'_>) -> Result<rt::ContainerConfig, Refused> 
         mounts: mounts(parts, &vars, &security, host)?,
         security: process(shared, &security, &own.user)?,
         devices: Vec::new(),
-        resources: resources(&numbers::container_cgroup(c)),
+        resources: with_group_kill(resources(&numbers::container_cgroup(c))),
         oom_score_adj: i32::try_from(numbers::oom_score_adj(pod, c, memory)).ok(),
         rlimits: Vec::new(),
         tty: c.at("tty").bool(),

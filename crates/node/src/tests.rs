@@ -35,6 +35,7 @@ async fn a_pod_lives_and_goes() {
     let config = bench.runtime.config("c");
     assert!(config.env.contains(&"IP=10.244.0.2".to_string()), "{:?}", config.env);
     assert_eq!(config.argv, ["run"]);
+    assert_eq!(config.resources.unified["memory.oom.group"], "1");
     let targets: Vec<_> = config.mounts.iter().map(|m| m.target.as_str()).collect();
     assert_eq!(
         targets,

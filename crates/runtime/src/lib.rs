@@ -46,7 +46,7 @@ mod spec;
 use std::ffi::OsString;
 
 pub use api::*;
-pub use cgroup::Cgroups;
+pub use cgroup::{Cgroups, OOM_GROUP};
 pub use disk_usage::DiskUsage;
 pub use embedded::{Config, EmbeddedRuntime};
 pub use file_watch::FileWatch;

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use super::{Cgroups, Version, named};
 use crate::spec::Resources;
 
+/// "1": a lack of memory ends the whole group, not one of its processes.
+pub const OOM_GROUP: &str = "memory.oom.group";
+
 impl Cgroups {
     /// Writes the limits that are given; an unavailable controller is an error that names it.
     pub fn apply(&self, path: &str, resources: &Resources) -> io::Result<()> {
@@ -20,8 +23,9 @@ impl Cgroups {
             Version::V2 { root } => {
                 let dir = root.join(below);
                 let mut files = v2_files(resources);
-                // Kernels may be built or started without accounting of swap.
-                files.retain(|(f, _)| f != "memory.swap.max" || dir.join(f).exists());
+                // Kernels may be built or started without accounting of swap, or of memory at all.
+                let optional = ["memory.swap.max", OOM_GROUP];
+                files.retain(|(f, _)| !optional.contains(&f.as_str()) || dir.join(f).exists());
                 write_all(&files, &|_| Ok(dir.clone()))
             }
         }
@@ -181,11 +185,18 @@ mod tests {
         std::fs::create_dir(dir.path().join("pod")).unwrap();
         std::fs::write(dir.path().join("pod/memory.swap.max"), "max").unwrap();
         let cgroups = Cgroups { version: Version::V2 { root: dir.path().into() } };
-        cgroups.apply("/pod", &sample()).unwrap();
+        std::fs::write(dir.path().join("pod/memory.oom.group"), "0").unwrap();
+        let mut limits = sample();
+        limits.unified.insert(OOM_GROUP.into(), "1".into());
+        cgroups.apply("/pod", &limits).unwrap();
         let read = |f: &str| std::fs::read_to_string(dir.path().join("pod").join(f)).unwrap();
         assert_eq!(read("memory.max"), "67108864");
         assert_eq!(read("cpu.max"), "50000 100000");
         assert_eq!(read("memory.swap.max"), "0");
+        assert_eq!(read("memory.oom.group"), "1");
+        std::fs::remove_file(dir.path().join("pod/memory.oom.group")).unwrap();
+        cgroups.apply("/pod", &limits).unwrap();
+        assert!(!dir.path().join("pod/memory.oom.group").exists(), "no memory controller");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use timonier_meta::mountinfo::mounts;
 
 pub use devices::DeviceRule;
+pub use limits::OOM_GROUP;
 
 /// How often removal is tried again while the kernel still holds dying processes.
 const REMOVE_ATTEMPTS: u32 = 50;
