@@ -85,7 +85,8 @@ fn interface_prefix(name: &str) -> String {
     format!("t{}", &text[11..])
 }
 
-fn hash(text: &str) -> u64 {
+/// FNV-1a.
+pub(crate) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

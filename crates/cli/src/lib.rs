@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod args;
+mod builds;
 pub mod cluster;
 pub mod command;
 pub mod contexts;

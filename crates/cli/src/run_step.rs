@@ -13,12 +13,15 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use timonier_oci::overlay::{self, Upper};
 use timonier_oci::{Error, MountKind, NetworkMode, OutputFn, RunMount, RunStep, Runner};
-use timonier_runtime::{Foreground, Mount, MountSource, Security, User, run_foreground};
+use timonier_runtime::{Cgroups, Foreground, Mount, MountSource, Security, User, run_foreground};
 use tokio::io::AsyncWrite;
+
+use crate::builds::Builds;
+use crate::cluster::Paths;
 
 /// Runs steps with the embedded runtime.
 pub struct ContainerRunner {
-    _private: (),
+    cgroup: String,
 }
 
 /// What a step with a network sees of the host's name resolution.
@@ -26,13 +29,17 @@ const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
 impl ContainerRunner {
     /// Gives this process mounts of its own, so that those of a build vanish with it however it
-    /// ends. Must be called before the process has threads.
-    pub fn prepare() -> Result<Self> {
+    /// ends, and clears away what killed builds into this data directory left. Must be called
+    /// before the process has threads.
+    pub fn prepare(paths: &Paths) -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNS).context("a build needs root: it mounts layers")?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
             .context("separate this build's mounts from the host's")?;
-        Ok(ContainerRunner { _private: () })
+        let builds = Builds::of(paths);
+        let cgroups = Cgroups::detect().context("find cgroups")?;
+        builds.sweep(&cgroups).context("remove the cgroups of earlier builds")?;
+        Ok(ContainerRunner { cgroup: builds.own().context("name the build's cgroup")? })
     }
 }
 
@@ -40,7 +47,7 @@ impl ContainerRunner {
 impl Runner for ContainerRunner {
     async fn run(&self, step: RunStep, output: OutputFn<'_>) -> timonier_oci::Result<i32> {
         let scratch = step.work_dir.with_extension("run");
-        let result = run(&step, &scratch, output).await;
+        let result = run(&step, &self.cgroup, &scratch, output).await;
         // The directory may hold an empty mount point; a failure to remove it harms nobody,
         // because the store clears what an operation left.
         let _ = fs::remove_dir_all(&scratch);
@@ -48,7 +55,7 @@ impl Runner for ContainerRunner {
     }
 }
 
-async fn run(step: &RunStep, scratch: &Path, output: OutputFn<'_>) -> Result<i32> {
+async fn run(step: &RunStep, cgroup: &str, scratch: &Path, output: OutputFn<'_>) -> Result<i32> {
     let rootfs = Rootfs::mount(step, scratch)?;
     let host_network = step.network != NetworkMode::None;
     let mut mounts: Vec<Mount> = step.mounts.iter().map(mount_of).collect();
@@ -76,7 +83,7 @@ async fn run(step: &RunStep, scratch: &Path, output: OutputFn<'_>) -> Result<i32
         resources: Default::default(),
         host_network,
         hostname: "build".into(),
-        cgroup: format!("/timonier-build-{}", std::process::id()),
+        cgroup: cgroup.into(),
         scratch: scratch.join("own"),
     };
     fs::create_dir_all(&run.scratch)?;

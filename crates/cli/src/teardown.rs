@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use timonier_runtime::{Cgroups, EmbeddedRuntime, Runtime, SandboxStatus};
 use tokio::task::JoinSet;
 
+use crate::builds::Builds;
 use crate::cluster::{ClusterConfig, Paths};
 use crate::{access, host, namespaces};
 
@@ -25,6 +26,7 @@ pub fn run(paths: &Paths, config: &ClusterConfig) -> Result<()> {
         namespaces::release_network(paths)?;
         unmount_below(paths).context("unmount volumes")?;
         let cgroups = Cgroups::detect().context("find cgroups")?;
+        Builds::of(paths).sweep(&cgroups).context("remove the cgroups of builds")?;
         cgroups.remove(&host::cgroup(config)).context("remove the cgroups")
     })
 }

@@ -58,9 +58,8 @@ struct Cleanup {
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        let (cgroups, cgroup) = (self.cgroups.clone(), std::mem::take(&mut self.cgroup));
-        // Not on a worker: the kernel may take some milliseconds.
-        std::thread::spawn(move || cgroups.remove(&cgroup));
+        // In place: a process that ended before a thread of its own had done it would leave it.
+        let _ = self.cgroups.remove(&self.cgroup);
     }
 }
 
@@ -118,7 +117,9 @@ pub async fn run_foreground(
         output.write_all(&buffer[..n]).await.context(|| "write the command's output".into())?;
     }
     let status = child.wait().await.context(|| "wait for the command".into())?;
-    drop((stdin, cleanup));
+    drop(stdin);
+    // Not on a worker: the kernel may take some milliseconds.
+    let _ = tokio::task::spawn_blocking(move || drop(cleanup)).await;
     status.code().ok_or_else(|| Error::Start("the command's helper was killed".into()))
 }
 

@@ -76,7 +76,8 @@ fn pairs(list: &[String]) -> Result<BTreeMap<String, String>> {
 
 /// Builds the image into the store of the cluster and prints its id.
 pub fn run(args: &BuildArgs) -> Result<()> {
-    let runner = ContainerRunner::prepare()?;
+    let paths = args.cluster.paths();
+    let runner = ContainerRunner::prepare(&paths)?;
     let options = BuildOptions {
         context: args.context.clone(),
         dockerfile: args.file.clone(),
@@ -97,7 +98,7 @@ pub fn run(args: &BuildArgs) -> Result<()> {
         now: images::now(),
         ..BuildOptions::default()
     };
-    let store = ImageStore::open(args.cluster.paths().images())?;
+    let store = ImageStore::open(paths.images())?;
     let image = access::block_on(async { Ok(store.build(&options, &runner, &mut show).await?) })?;
     println!("{}", image.id);
     Ok(())

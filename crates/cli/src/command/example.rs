@@ -31,8 +31,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Builds the example's image, deploys it, and prints the URL once it answers.
 pub fn run(args: &ClusterArgs) -> Result<()> {
-    let runner = ContainerRunner::prepare()?;
     let paths = args.paths();
+    let runner = ContainerRunner::prepare(&paths)?;
     let Some(config) = ClusterConfig::load(&paths)? else {
         bail!("there is no cluster in {}; `timonier up` makes one", paths.data.display());
     };

@@ -21,8 +21,11 @@ use timonier_meta::mountinfo::mounts;
 pub use devices::DeviceRule;
 pub use limits::OOM_GROUP;
 
-/// How often removal is tried again while the kernel still holds dying processes.
-const REMOVE_ATTEMPTS: u32 = 50;
+/// How often killing is tried again while processes are still there.
+const KILL_ATTEMPTS: u32 = 50;
+/// How often removal is tried again while the kernel still holds dying processes: five seconds, for a
+/// busy machine.
+const REMOVE_ATTEMPTS: u32 = 1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const REMOVE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -128,6 +131,20 @@ impl Cgroups {
         Ok(Some(fs::File::open(root.join(below)).map_err(|e| named(root, below, e))?.into()))
     }
 
+    /// The groups directly below the roots whose names begin so, as paths.
+    pub fn with_prefix(&self, prefix: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for (_, dir) in self.dirs("/") {
+            let names =
+                subdirs(&dir).into_iter().filter_map(|d| d.file_name().map(|n| n.to_owned()));
+            let names = names.filter_map(|n| n.into_string().ok());
+            found.extend(names.filter(|n| n.starts_with(prefix)).map(|n| format!("/{n}")));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
     /// The group's directories: the name under `/sys/fs/cgroup` as seen in a container (empty for
     /// v2), and where it is on the host.
     pub fn dirs(&self, path: &str) -> Vec<(String, PathBuf)> {
@@ -175,7 +192,7 @@ impl Cgroups {
         }
         // Freezing first means that nothing can fork away between listing and killing.
         self.freeze(path, true);
-        for _ in 0..REMOVE_ATTEMPTS {
+        for _ in 0..KILL_ATTEMPTS {
             let processes = self.processes(path);
             for pid in processes.iter().filter_map(|p| Pid::from_raw(*p)) {
                 let _ = kill_process(pid, Signal::KILL);
