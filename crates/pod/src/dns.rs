@@ -64,10 +64,13 @@ pub fn hosts_file(
         let (name, domain) = hostname(pod, cluster_domain);
         for ip in pod_ips {
             match &domain {
-                Some(domain) if !name.ends_with(domain.as_str()) => {
-                    out.push_str(&format!("{ip}\t{name}.{domain}\t{name}\n"));
+                Some(domain) => {
+                    // With setHostnameAsFQDN only the kernel's name is the long one.
+                    let short = name.strip_suffix(domain.as_str());
+                    let short = short.and_then(|s| s.strip_suffix('.')).unwrap_or(&name);
+                    out.push_str(&format!("{ip}\t{short}.{domain}\t{short}\n"));
                 }
-                _ => out.push_str(&format!("{ip}\t{name}\n")),
+                None => out.push_str(&format!("{ip}\t{name}\n")),
             }
         }
     }
@@ -231,6 +234,10 @@ mod tests {
         );
         let text = hosts_file(&pod, &["10.0.0.5".into()], "cluster.local", "");
         assert!(text.contains("10.0.0.5\tweb-0.web.n.svc.cluster.local\tweb-0\n"));
+        let mut full = pod.clone();
+        full.set("spec.setHostnameAsFQDN", true);
+        assert_eq!(hostname(&full, "cluster.local").0, "web-0.web.n.svc.cluster.local");
+        assert_eq!(hosts_file(&full, &["10.0.0.5".into()], "cluster.local", ""), text);
         assert!(text.ends_with("\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"));
         let long = value!({ "metadata": { "name": (format!("{}-x", "a".repeat(62))) } });
         assert_eq!(hostname(&long, "c").0, "a".repeat(62));
