@@ -124,6 +124,9 @@ impl Extensions {
             }
             match crd::rows(&self.definitions[&name]) {
                 Ok(rows) => {
+                    if rows.iter().any(|row| catalogue.is_built_in(&row.gvr)) {
+                        tracing::warn!(%name, "the definition is of what is built in: it is not served");
+                    }
                     let resource = resource_of(&self.definitions[&name]);
                     catalogue = catalogue.with(rows);
                     self.served.insert(name, (resource, made));

@@ -92,10 +92,23 @@ impl Catalogue {
         all
     }
 
-    /// A catalogue with these rows added; a row of the same resource is replaced.
+    /// Whether a resource is built in, or would stand in a group-version that is. No definition has
+    /// a say there: as upstream, where the server of definitions is asked last.
+    pub fn is_built_in(&self, gvr: &GroupVersionResource) -> bool {
+        let same = |own: &GroupVersionResource| {
+            own.group == gvr.group && (own.version == gvr.version || own.resource == gvr.resource)
+        };
+        self.rows().any(|row| !row.is_custom() && same(&row.gvr))
+    }
+
+    /// A catalogue with these rows added; a custom row of the same resource is replaced. Rows of
+    /// what is built in are left out.
     pub fn with(&self, rows: impl IntoIterator<Item = ResourceRow>) -> Arc<Self> {
         let mut next = self.clone();
         for row in rows {
+            if next.is_built_in(&row.gvr) {
+                continue;
+            }
             next.remove(&row.gvr.clone());
             next.insert(Arc::new(row));
         }
@@ -173,5 +186,26 @@ mod tests {
         let c = Catalogue::builtin();
         let pods = GroupResource::new_static("", "pods");
         assert!(c.without(&pods).preferred(&pods).is_some());
+    }
+
+    #[test]
+    fn built_in_rows_cannot_be_replaced() {
+        let rows = |group: &str, version: &str, plural: &str| {
+            let definition = timonier_object::value!({ "spec": { "group": group, "scope": "Cluster",
+                "names": { "plural": plural, "kind": "Ingress" }, "versions": [{ "name": version,
+                    "served": true, "storage": true,
+                    "schema": { "openAPIV3Schema": { "type": "object" } } }] } });
+            crate::crd::rows(&definition).unwrap()
+        };
+        let (c, group) = (Catalogue::builtin(), "networking.k8s.io");
+        for (version, plural) in [("v1", "ingresses"), ("v9", "ingresses"), ("v1", "others")] {
+            let with = c.with(rows(group, version, plural));
+            assert_eq!(with.rows().count(), c.rows().count(), "{version} {plural}");
+            let own = with.resource(group, "v1", "ingresses").unwrap();
+            assert!(!own.is_custom() && Arc::ptr_eq(own, with.by_kind(&own.gvk).unwrap()));
+        }
+        let with = c.with(rows(group, "v9", "others"));
+        assert!(with.resource(group, "v9", "others").is_some());
+        assert_eq!(with.without(&GroupResource::new_static("networking.k8s.io", "others")).rows().count(), c.rows().count());
     }
 }

@@ -237,3 +237,38 @@ async fn wrong_definitions_are_refused() {
         "CustomResourceDefinition.apiextensions.k8s.io \"x\" is invalid: metadata.name: Invalid value: \"x\": must be spec.names.plural+\".\"+spec.group"
     );
 }
+
+/// Deletes a definition and waits until it is gone.
+async fn delete_definition(api: &mut Api, name: &str) {
+    let path = format!("{DEFINITIONS}/{name}");
+    api.call("DELETE", &path, &Value::Null).await;
+    while api.call("GET", &path, &Value::Null).await.0 != 404 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_has_no_say_in_what_is_built_in() {
+    let mut api = Api::start().await;
+    let ingresses = "/apis/networking.k8s.io/v1/namespaces/default/ingresses";
+    let ingress = |name: &str| {
+        value!({ "metadata": { "name": name }, "spec": { "defaultBackend":
+            { "service": { "name": "s", "port": { "number": 80 } } } } })
+    };
+    api.create(ingresses, ingress("before")).await;
+    let name = "ingresses.networking.k8s.io";
+    let definition = value!({ "metadata": { "name": name, "annotations": {
+            "api-approved.kubernetes.io": "unapproved, a test" } }, "spec": {
+        "group": "networking.k8s.io", "scope": "Namespaced",
+        "names": { "plural": "ingresses", "singular": "ingress", "kind": "Ingress", "listKind": "IngressList" },
+        "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": {
+            "type": "object", "x-kubernetes-preserve-unknown-fields": true } } }] } });
+    api.create(DEFINITIONS, definition).await;
+    until(&mut api, name, "Established").await;
+    api.fails("POST", ingresses, &value!({ "metadata": { "name": "x" }, "spec": {} }), 422).await;
+    api.create(ingresses, ingress("meanwhile")).await;
+    delete_definition(&mut api, name).await;
+    api.create(ingresses, ingress("after")).await;
+    let left = api.get(ingresses).await;
+    assert_eq!(left.at("items").items().len(), 3, "{left}");
+}
