@@ -48,7 +48,8 @@ const STRUCTURAL: [&str; 17] = [
     "id",
 ];
 
-/// The rows of a CustomResourceDefinition: one for each version that is served. The names are
+/// The rows of a CustomResourceDefinition: one for each version that is served, and while it is
+/// being deleted one for the version in which objects are stored. The names are
 /// those of `status.acceptedNames` where they are set, of `spec.names` otherwise. The error says
 /// which version's schema is not structural.
 pub fn rows(definition: &Value) -> Result<Vec<ResourceRow>, String> {
@@ -59,9 +60,12 @@ pub fn rows(definition: &Value) -> Result<Vec<ResourceRow>, String> {
     let storage = versions.iter().find(|v| v.at("storage").bool()).map(|v| v.at("name").smol());
     let conversion = Conversion::of(definition).map(Arc::new);
     let mut rows = Vec::new();
-    for version in versions.iter().filter(|v| v.at("served").bool()) {
+    // While a definition goes, its objects are reached in the version in which they are stored,
+    // also where that was not served: else they would stay behind.
+    let ends = definition.is_deleting();
+    let served = |v: &Value| v.at("served").bool() || ends && v.at("storage").bool();
+    for version in versions.iter().filter(|v| served(v)) {
         let name = version.at("name").smol();
-        let ends = definition.is_deleting();
         let row = row(spec, names, version, storage.as_ref().unwrap_or(&name), ends)
             .map_err(|e| format!("version {name:?}: {e}"))?;
         rows.push(ResourceRow { conversion: conversion.clone(), ..row });

@@ -272,3 +272,25 @@ async fn a_definition_has_no_say_in_what_is_built_in() {
     let left = api.get(ingresses).await;
     assert_eq!(left.at("items").items().len(), 3, "{left}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_without_served_versions_takes_its_objects_with_it() {
+    let mut api = established().await;
+    api.create(TABS, tab("a", value!({ "cronSpec": "1 x" }))).await;
+    let name = "crontabs.stable.example.com";
+    let path = format!("{DEFINITIONS}/{name}");
+    let mut unserved = api.get(&path).await;
+    for version in unserved.find_mut("spec.versions").and_then(Value::as_array_mut).unwrap() {
+        version.set("served", false);
+    }
+    let (code, answer) = api.call("PUT", &path, &unserved).await;
+    assert_eq!(code, 200, "{answer}");
+    while api.call("GET", TABS, &Value::Null).await.0 != 404 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    delete_definition(&mut api, name).await;
+    api.create(DEFINITIONS, definition()).await;
+    until(&mut api, name, "Established").await;
+    let left = api.get(TABS).await;
+    assert!(left.at("items").items().is_empty(), "{left}");
+}
