@@ -26,6 +26,8 @@ pub struct RequestInfo {
     pub name: SmolStr,
     /// What follows the subresource, for the proxies: decoded, without a leading slash.
     pub rest: String,
+    /// The same as it was sent, with the slash.
+    pub raw_rest: String,
     /// The name came out of a field selector, for authorization only.
     pub name_from_selector: bool,
     /// The field selector of a collection; empty where there is none, or none that can be read.
@@ -42,7 +44,8 @@ impl RequestInfo {
         let parts: Vec<&str> =
             if trimmed.is_empty() { Vec::new() } else { trimmed.split('/').collect() };
         if let Some(parts) = info.group_and_version(&parts) {
-            info.resource_parts(method, parts, query)?;
+            let behind = info.resource_parts(method, parts, query)?;
+            info.raw_rest = raw_rest(uri.path(), trimmed.split('/').count() - behind).into();
         }
         info.path = path;
         Ok(info)
@@ -66,12 +69,13 @@ impl RequestInfo {
         Some(&rest[1..])
     }
 
+    /// Reads resource, name and subresource; gives how many parts follow them.
     fn resource_parts(
         &mut self,
         method: &Method,
         mut parts: &[&str],
         query: &Query,
-    ) -> Result<(), ApiError> {
+    ) -> Result<usize, ApiError> {
         let watch_prefix = parts[0] == "watch";
         if watch_prefix {
             if parts.len() < 2 {
@@ -97,7 +101,7 @@ impl RequestInfo {
         if matches!(self.verb, "list" | "watch" | "deletecollection") {
             self.selector(query);
         }
-        Ok(())
+        Ok(parts.len().saturating_sub(3))
     }
 
     fn resource_verb(&self, method: &Method, query: &Query) -> &'static str {
@@ -150,6 +154,29 @@ impl RequestInfo {
             fields: Some(&self.fields),
         }
     }
+}
+
+/// What follows so many segments of a path that is not decoded yet, where an encoded slash ends a
+/// segment like a plain one.
+fn raw_rest(path: &str, segments: usize) -> &str {
+    let slash = |at: usize| match path.as_bytes().get(at..) {
+        Some([b'/', ..]) => 1,
+        Some([b'%', b'2', b'f' | b'F', ..]) => 3,
+        _ => 0,
+    };
+    let mut at = 0;
+    while slash(at) > 0 {
+        at += slash(at);
+    }
+    for segment in 0..segments {
+        if segment > 0 {
+            at += slash(at);
+        }
+        while at < path.len() && slash(at) == 0 {
+            at += 1;
+        }
+    }
+    path.get(at..).unwrap_or_default()
 }
 
 fn method_in_lower_case(method: &Method) -> &'static str {
@@ -246,6 +273,18 @@ mod tests {
             );
         }
         assert_eq!(parse("GET", "/api/v1/nodes/n/proxy/a/b%20c").rest, "a/b c");
+        for (path, rest) in [
+            ("/api/v1/nodes/n/proxy", ""),
+            ("/api/v1/nodes/n/proxy/", "/"),
+            ("/api/v1/nodes/n/proxy/a%20b/c%2Fd/", "/a%20b/c%2Fd/"),
+            ("//api/v1/nodes/n/proxy//a", "//a"),
+            ("/api/v1/namespaces/x/services/https%3aweb%3a443/proxy/y", "/y"),
+            ("/api/v1/namespaces/web/services/web/proxy/web/proxy/", "/web/proxy/"),
+            ("/api/v1/namespaces/proxy/pods/proxy/proxy/proxy/proxy", "/proxy/proxy"),
+            ("/api/v1/namespaces/x/pods/p%2Fproxy/%C3%A9", "/%C3%A9"),
+        ] {
+            assert_eq!(parse("GET", path).raw_rest, rest, "{path}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! HTTP to an address in the cluster.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ::http::{Request, Response};
@@ -9,11 +10,11 @@ use timonier_meta::ApiError;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::headers::is_upgrade;
 use super::links::{self, Origin};
 use super::upgrade;
 use crate::call::Call;
 use crate::http::respond::{self, Body};
-use crate::percent;
 
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -45,20 +46,44 @@ impl<'a> Target<'a> {
 
 /// The path behind the proxy, with the request's query.
 pub fn target_path<B>(call: &Call<'_>, request: &Request<B>) -> String {
-    let path = request.uri().path();
-    // What follows `/proxy`, as it was encoded.
-    let marker = format!("/{}/proxy", percent::encode(&call.info.name));
-    let plain = format!("/{}/proxy", call.info.name);
-    let rest = [marker, plain]
-        .iter()
-        .find_map(|m| path.find(m.as_str()).map(|at| &path[at + m.len()..]))
-        .unwrap_or("");
+    // As it was encoded.
+    let rest = call.info.raw_rest.as_str();
     let mut target = if rest.starts_with('/') { rest.to_string() } else { format!("/{rest}") };
     if let Some(query) = request.uri().query() {
         target.push('?');
         target.push_str(query);
     }
     target
+}
+
+/// Where nothing follows `proxy`, a page's relative links would lead beside it: the client is sent
+/// to the path with a slash at its end.
+pub fn to_the_root<B>(call: &Call<'_>, request: &Request<B>) -> Option<Response<Body>> {
+    let reads = matches!(request.method().as_str(), "GET" | "HEAD");
+    if !call.info.raw_rest.is_empty() || !reads || is_upgrade(request.headers()) {
+        return None;
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let location = format!("{}/{query}", request.uri().path());
+    let mut response = respond::text(301, "");
+    let location = ::http::HeaderValue::try_from(location).ok()?;
+    response.headers_mut().insert(::http::header::LOCATION, location);
+    Some(response)
+}
+
+/// The address as one that may be connected to: none of this machine's own, which only its own
+/// programs are to reach, and none that is not one host's (upstream `proxyutil.IsProxyableIP`).
+fn proxyable(address: &str) -> Result<IpAddr, ApiError> {
+    let ip = address.parse::<IpAddr>().map(|ip| ip.to_canonical()).ok();
+    ip.filter(is_global_unicast).ok_or_else(|| ApiError::bad_request("address not allowed"))
+}
+
+fn is_global_unicast(ip: &IpAddr) -> bool {
+    let link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || link_local)
 }
 
 /// Passes the request to an address.
@@ -73,33 +98,25 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let path = request.uri().path();
-    if path.ends_with("/proxy") && matches!(request.method().as_str(), "GET" | "HEAD") {
-        let mut response = respond::text(301, "");
-        if let Ok(location) = ::http::HeaderValue::try_from(format!("{path}/")) {
-            response.headers_mut().insert(::http::header::LOCATION, location);
-        }
+    if let Some(response) = to_the_root(call, &request) {
         return Ok(response);
     }
+    let ip = proxyable(address)?;
     let unreachable = |why: String| {
         ApiError::unavailable(format!(
             "error trying to reach service: dial tcp {address}:{port}: {why}"
         ))
     };
-    let connect = TcpStream::connect((address, port));
+    let connect = TcpStream::connect((ip, port));
     let stream = match tokio::time::timeout(CONNECT, connect).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(unreachable(error.to_string())),
         Err(_) => return Err(unreachable("i/o timeout".into())),
     };
     let path = target_path(call, &request);
-    let host = std::net::SocketAddr::new(
-        address.parse().map_err(|_| unreachable("no address".into()))?,
-        port,
-    );
+    let host = std::net::SocketAddr::new(ip, port);
     let asked = request.uri().path();
-    let behind = path.split('?').next().unwrap_or_default();
-    let prefix = asked.strip_suffix(behind).unwrap_or(asked).to_string();
+    let prefix = asked.strip_suffix(call.info.raw_rest.as_str()).unwrap_or(asked).to_string();
     let origin = Origin { prefix, host: host.to_string() };
     if target.scheme != "https" {
         let response = upgrade::pass(stream, &origin.host, &path, request).await?;
@@ -120,6 +137,31 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn some_addresses_are_nobody_s_business() {
+        for fine in ["10.0.0.1", "192.0.2.1", "172.16.3.4", "2001:db8::1", "fd00::1"] {
+            assert!(proxyable(fine).is_ok(), "{fine}");
+        }
+        for wrong in [
+            "",
+            "localhost",
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+        ] {
+            assert_eq!(proxyable(wrong).unwrap_err().message, "address not allowed", "{wrong}");
+        }
+    }
 
     #[test]
     fn targets_read() {

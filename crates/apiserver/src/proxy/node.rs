@@ -14,6 +14,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    if let Some(response) = super::http::to_the_root(call, &request) {
+        return Ok(response);
+    }
     let node = call.info.path_name();
     let node = node.split(':').next().unwrap_or(node);
     let target = super::http::target_path(call, &request);

@@ -202,9 +202,6 @@ where
         .peek(resource, call.namespace(), target.name)
         .ok_or_else(|| call.not_found(target.name))?;
     let address = pod.at("status.podIP").str();
-    if address.is_empty() {
-        return Err(ApiError::bad_request("address not allowed"));
-    }
     let port = match target.port {
         "" => {
             let containers = pod.at("spec.containers").items();

@@ -236,22 +236,35 @@ async fn pods_and_services_are_reached_over_http() {
             );
         }
     });
-    let status = value!({ "status": { "phase": "Running", "podIP": "127.0.0.1" } });
-    api.call("PATCH", &format!("{PODS}/p/status"), &status).await;
+    let at = |address: &str| value!({ "status": { "phase": "Running", "podIP": address } });
+    for own in ["127.0.0.1", "169.254.169.254"] {
+        api.call("PATCH", &format!("{PODS}/p/status"), &at(own)).await;
+        let path = format!("{PODS}/p:{port}/proxy/");
+        let why = api.fails("GET", &path, &Value::Null, 400).await;
+        assert_eq!(why, "address not allowed");
+    }
+    let Some(address) = own_address() else {
+        eprintln!("skipped: nothing leads to the loopback, and there is no other interface");
+        return;
+    };
+    api.call("PATCH", &format!("{PODS}/p/status"), &at(&address)).await;
     let (code, text) =
         api.raw("POST", &format!("{PODS}/p:{port}/proxy/a%20b?c=d"), &[], "body").await;
     assert_eq!((code, &text[..]), (200, &b"POST /a%20b?c=d body"[..]));
     let (code, text) = api.raw("OPTIONS", &format!("{PODS}/p:{port}/proxy/a"), &[], "").await;
     assert_eq!((code, &text[..]), (200, &b"OPTIONS /a "[..]));
-    assert_eq!(api.raw("GET", &format!("{PODS}/p:{port}/proxy"), &[], "").await.0, 301);
+    let root = api.send("GET", &format!("{PODS}/p:{port}/proxy?a=b"), &[], "").await;
+    assert_eq!(root.status(), 301);
+    assert_eq!(root.headers()["location"], format!("{PODS}/p:{port}/proxy/?a=b"));
+    drop(root);
+    for path in ["/a/proxy", "/proxy?c=d", "//x%2Fy/"] {
+        let (code, text) = api.raw("GET", &format!("{PODS}/p%3a{port}/proxy{path}"), &[], "").await;
+        assert_eq!((code, &text[..]), (200, format!("GET {path} ").as_bytes()));
+    }
     let services = "/api/v1/namespaces/default/services";
     api.create(services, value!({ "metadata": { "name": "s" }, "spec": { "ports": [{ "name": "web", "port": 80 }] } })).await;
     let message = api.fails("GET", &format!("{services}/s:web/proxy/"), &Value::Null, 503).await;
     assert_eq!(message, "no endpoints available for service \"s\"");
-    let Some(address) = own_address() else {
-        eprintln!("skipped: endpoints cannot be on the loopback, and there is no other interface");
-        return;
-    };
     let slice = value!({ "metadata": { "name": "s-1", "labels": { "kubernetes.io/service-name": "s" } }, "addressType": "IPv4",
         "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
         "ports": [{ "name": "web", "port": (i64::from(port)) }] });
