@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use smol_str::SmolStr;
 use timonier_meta::ApiError;
 use timonier_policy::{Authorizer, Decision, User, forbidden};
 
@@ -12,14 +13,11 @@ use crate::auth::{authenticate, impersonate};
 use crate::endpoints;
 use crate::http::negotiate::{Encoding, negotiate};
 use crate::http::respond::{self, Body};
+use crate::limits::Place;
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::resource::{self, Incoming};
 use crate::server::{ApiServer, Gauge};
-
-/// Requests under way beside watches and streams, as upstream's limits of reads (400) and writes
-/// (200) together.
-const MAX_IN_FLIGHT: i64 = 600;
 
 /// Answers one request; `peer` is the user of the connection's client certificate. It never
 /// fails: an error is an answer.
@@ -35,11 +33,7 @@ where
     let _counted = Gauge::enter(&server.metrics.in_flight);
     server.metrics.requests.fetch_add(1, Ordering::Relaxed);
     let encoding = negotiate(request.headers()).map_or(Encoding::Json, |form| form.encoding);
-    let busy = server.metrics.in_flight.load(Ordering::Relaxed) > MAX_IN_FLIGHT;
-    let answered = match busy {
-        true => Err(ApiError::too_many_requests("Too many requests, please try again later.", 1)),
-        false => answer(server, peer, request).await,
-    };
+    let answered = answer(server, peer, request).await;
     let mut response = match answered {
         Ok(response) => response,
         Err(error) => respond::error(&error, encoding),
@@ -67,12 +61,26 @@ where
     let info = RequestInfo::parse(request.method(), request.uri(), &query)?;
     let user = authenticate(server, peer, request.headers())?;
     let user = impersonate::apply(&**server, user, request.headers())?;
+    let _place = place(server, &user, &info)?;
     authorize(server, &user, &info)?;
     if info.is_resource {
         resource::serve(server, &user, &info, Incoming { request, query }).await
     } else {
         endpoints::serve(server, &info, &request, &query).await
     }
+}
+
+/// The place that the request takes while it is answered; 429 where the user has none left.
+fn place(
+    server: &ApiServer,
+    user: &User,
+    info: &RequestInfo,
+) -> Result<Option<Place<SmolStr>>, ApiError> {
+    if !info.is_resource && endpoints::is_health(&info.path) {
+        return Ok(None);
+    }
+    let full = "Too many requests, please try again later.";
+    server.limits.enter(user).map_err(|_| ApiError::too_many_requests(full, 1))
 }
 
 fn authorize(server: &ApiServer, user: &User, info: &RequestInfo) -> Result<(), ApiError> {

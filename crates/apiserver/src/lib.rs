@@ -28,6 +28,7 @@ mod extensions;
 mod filter;
 mod handle;
 mod http;
+mod limits;
 mod managed;
 mod metadata;
 mod network;

@@ -19,6 +19,7 @@ use crate::bootstrap;
 use crate::client::InProcess;
 use crate::config::{Config, Error};
 use crate::extensions::Extensions;
+use crate::limits::Limits;
 use crate::network::{self, Network};
 use crate::objects::Objects;
 use crate::proxy::kubelet::KubeletDialer;
@@ -40,6 +41,7 @@ pub struct ApiServer {
     pub(crate) network: Network,
     pub(crate) kubelets: Option<KubeletDialer>,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
     stop: watch::Sender<bool>,
     rows_changed: watch::Sender<u64>,
 }
@@ -99,6 +101,7 @@ impl ApiServer {
             policies: Cache::default(),
             conditions: Cache::default(),
             metrics: Metrics::default(),
+            limits: Limits::default(),
             stop: watch::Sender::new(false),
             rows_changed: watch::Sender::new(0),
         });

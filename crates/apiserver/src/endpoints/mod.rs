@@ -43,6 +43,11 @@ pub async fn serve<B>(
     Ok(found.unwrap_or_else(|| respond::text(404, "404 page not found\n")))
 }
 
+/// Whether the path tells only how the server is and which.
+pub fn is_health(path: &str) -> bool {
+    matches!(path.split('/').nth(1), Some("healthz" | "livez" | "readyz" | "version"))
+}
+
 /// `/`: the paths that there are.
 fn root() -> Response<Body> {
     let paths = timonier_object::value!({ "paths": [

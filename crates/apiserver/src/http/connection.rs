@@ -22,12 +22,15 @@ use tokio_rustls::TlsAcceptor;
 use crate::auth::x509;
 use crate::config::{Error, ServingTls};
 use crate::handle::handle;
+use crate::limits::Room;
 use crate::server::ApiServer;
 
 /// A client has this long for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 8192;
+/// Connections of one address; more are closed at once, so that others find room.
+const MAX_OF_ONE: usize = 2048;
 /// Open requests have this long to end when the server goes down.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -43,14 +46,15 @@ impl ApiServer {
         let graceful = GracefulShutdown::new();
         let mut stopping = self.stopping();
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let peers = Room::new(MAX_CONNECTIONS, MAX_OF_ONE);
         loop {
             let Ok(place) = room.clone().acquire_owned().await else { break };
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stopping.wait_for(|stop| *stop) => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok((stream, from)) => (stream, peers.enter(from.ip())),
                 Err(error) => {
                     // Out of file descriptors, mostly: others will be closed.
                     tracing::warn!(%error, "accept");
@@ -58,11 +62,12 @@ impl ApiServer {
                     continue;
                 }
             };
+            let Ok(peer) = peer else { continue };
             let _ = stream.set_nodelay(true);
             let watcher = graceful.watcher();
             let (server, acceptor) = (self.clone(), acceptor.clone());
             tokio::spawn(async move {
-                let _place = place;
+                let _places = (place, peer);
                 let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await
                 else {
                     return;

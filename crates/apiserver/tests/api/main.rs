@@ -19,6 +19,7 @@ mod failed_store;
 mod first_objects;
 mod forms;
 mod fuzz;
+mod limits;
 mod list;
 mod namespaces;
 mod nodes;
