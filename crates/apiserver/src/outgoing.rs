@@ -128,15 +128,24 @@ impl Target {
         let dial = |e: std::io::Error| format!("dial tcp {host}:{port}: {e}");
         let stream = TcpStream::connect((host.as_str(), port)).await.map_err(dial)?;
         let _ = stream.set_nodelay(true);
-        let name = ServerName::try_from(self.host.clone()).map_err(|e| e.to_string())?;
+        let name = self.server_name()?;
         let connector = TlsConnector::from(self.tls.clone());
         connector.connect(name, stream).await.map_err(|e| format!("tls: {e}"))
+    }
+
+    /// The host without the brackets that an IPv6 address has in a URL.
+    fn bare_host(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    fn server_name(&self) -> Result<ServerName<'static>, String> {
+        ServerName::try_from(self.bare_host().to_string()).map_err(|e| e.to_string())
     }
 
     /// Where to connect: an endpoint of the Service, for this server has no proxy before it.
     fn address(&self, server: &ApiServer) -> Result<(String, u16), String> {
         let Some((namespace, name)) = &self.service else {
-            return Ok((self.host.clone(), self.port));
+            return Ok((self.bare_host().to_string(), self.port));
         };
         let service = server
             .peek(&resources::SERVICES, namespace, name)
@@ -153,5 +162,29 @@ impl Target {
         let (address, port) = endpoints::choose(server, &service, port)
             .ok_or_else(|| format!("no endpoints available for service {name:?}"))?;
         Ok((address.to_string(), port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use timonier_object::value;
+
+    use super::*;
+
+    #[test]
+    fn urls_name_their_servers() {
+        let own = rcgen::generate_simple_self_signed(vec!["x".into()]).unwrap();
+        let bundle = STANDARD.encode(own.cert.pem());
+        for (url, host, port, path) in [
+            ("https://hooks.example/x", "hooks.example", 443, "/x"),
+            ("https://192.0.2.1:8443/", "192.0.2.1", 8443, "/"),
+            ("https://[fd00::1]/x", "fd00::1", 443, "/x"),
+            ("https://[fd00::1]:8443/x", "fd00::1", 8443, "/x"),
+        ] {
+            let config = value!({ "url": url, "caBundle": (bundle.as_str()) });
+            let target = Target::of(&config).unwrap();
+            assert_eq!((target.bare_host(), target.port, target.path.as_str()), (host, port, path));
+            assert!(target.server_name().is_ok(), "{url}");
+        }
     }
 }

@@ -206,6 +206,9 @@ mod tests {
         }
         let with = c.with(rows(group, "v9", "others"));
         assert!(with.resource(group, "v9", "others").is_some());
-        assert_eq!(with.without(&GroupResource::new_static("networking.k8s.io", "others")).rows().count(), c.rows().count());
+        assert_eq!(
+            with.without(&GroupResource::new_static("networking.k8s.io", "others")).rows().count(),
+            c.rows().count()
+        );
     }
 }

@@ -43,11 +43,11 @@ fn quality(pod: &Value) -> &'static str {
             let limit = amount("limits");
             // A limit without a request is a request too; defaulting says so later.
             if let Some(request) = amount("requests").or(limit) {
-                *requests.entry(name).or_default() += request;
+                add(&mut requests, name, request);
             }
             if let Some(limit) = limit {
                 limited += 1;
-                *limits.entry(name).or_default() += limit;
+                add(&mut limits, name, limit);
             }
         }
         guaranteed &= limited == 2;
@@ -56,6 +56,12 @@ fn quality(pod: &Value) -> &'static str {
         return "BestEffort";
     }
     if guaranteed && requests == limits { "Guaranteed" } else { "Burstable" }
+}
+
+/// Amounts are as large as their writers like.
+fn add<'a>(to: &mut BTreeMap<&'a str, i64>, name: &'a str, amount: i64) {
+    let sum = to.entry(name).or_default();
+    *sum = sum.saturating_add(amount);
 }
 
 #[cfg(test)]
@@ -74,5 +80,8 @@ mod tests {
             value!({ "limits": { "cpu": "1", "memory": "1Gi" }, "requests": { "cpu": "500m" } });
         assert_eq!(of(less), "Burstable");
         assert_eq!(of(value!({ "limits": { "ephemeral-storage": "1Gi" } })), "BestEffort");
+        let huge = value!({ "resources": { "limits": { "cpu": "9E", "memory": "9Ei" } } });
+        let two = value!({ "spec": { "containers": [(huge.clone()), huge] } });
+        assert_eq!(quality(&two), "Guaranteed");
     }
 }
