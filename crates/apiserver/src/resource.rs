@@ -332,8 +332,12 @@ impl Change<'_> {
         let options = WriteQuery::parse_apply(self.query)?;
         let text = std::str::from_utf8(self.body)
             .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
-        let (applied, duplicate) = yaml::decode_loose(text)
-            .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {why}")))?;
+        // Most of what is applied is JSON, which may be deeper than a manifest that somebody wrote.
+        let (applied, duplicate) = match json::decode_strict(self.body) {
+            Ok(sent) if sent.duplicates.is_empty() => (sent.value, None),
+            _ => yaml::decode_loose(text)
+                .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {why}")))?,
+        };
         let (created, object) = patch::apply_object(
             call,
             applied,

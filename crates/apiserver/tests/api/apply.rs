@@ -134,3 +134,15 @@ async fn the_status_is_applied_apart() {
         "a scale is not applied"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn json_is_applied_as_deep_as_it_is_created() {
+    let mut api = Api::start().await;
+    let deep = (0..80).fold(value!("end"), |below, _| value!({ "a": (below) }));
+    let revision = value!({ "apiVersion": "apps/v1", "kind": "ControllerRevision",
+        "metadata": { "name": "r" }, "revision": 1, "data": (deep.clone()) });
+    let path = "/apis/apps/v1/namespaces/default/controllerrevisions/r?fieldManager=one";
+    let (code, made) = apply(&mut api, path, &revision.to_string()).await;
+    assert_eq!(code, 201, "{made}");
+    assert_eq!(made.at("data"), &deep);
+}
