@@ -16,6 +16,7 @@ use crate::Value;
 #[derive(Clone, Default)]
 pub struct Map {
     fields: ThinVec<(SmolStr, Value)>,
+    #[expect(clippy::box_collection, reason = "most maps have none: a value stays at 24 bytes")]
     index: Option<Box<BTreeMap<SmolStr, usize>>>,
 }
 
