@@ -127,6 +127,10 @@ fn processes(found: &mut BTreeSet<String>) {
             continue;
         }
         let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        // Dead already: what a pod's first process has not waited for is no process any more.
+        if line.is_empty() {
+            continue;
+        }
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
         let helper = line.split(' ').nth(1).is_some_and(|word| word.starts_with("__"));
         let groups = fs::read_to_string(path.join("cgroup")).unwrap_or_default();
