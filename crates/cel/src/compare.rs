@@ -1,7 +1,12 @@
 //! Equality and order. Numbers compare by their amount whatever their types; values of different
 //! kinds are unequal and have no order.
 
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
+
+use smol_str::SmolStr;
 
 use crate::types::ListKind;
 use crate::value::{Key, List, Map, Val};
@@ -32,16 +37,69 @@ fn lists(a: &List<'_>, b: &List<'_>) -> bool {
         return false;
     }
     match a.kind().or(b.kind()) {
-        Some(ListKind::Set) => a.iter().all(|x| b.iter().any(|y| equal(&x, &y))),
+        Some(ListKind::Set) => {
+            let there = sorted(b, |item| vec![mark(item)]);
+            let is_there = |x: Val<'_>| found(&there, vec![mark(&x)], |y| equal(&x, y));
+            a.iter().all(is_there)
+        }
         Some(ListKind::Map(keys)) => {
-            a.iter().all(|x| b.iter().any(|y| same_keys(keys, &x, &y) && equal(&x, &y)))
+            let marks = |item: &Val<'_>| marks_of(keys, item);
+            let there = sorted(b, marks);
+            let same = |x: &Val<'_>, y: &Val<'_>| same_keys(keys, x, y) && equal(x, y);
+            a.iter().all(|x| found(&there, marks(&x), |y| same(&x, y)))
         }
         _ => a.iter().zip(b.iter()).all(|(a, b)| equal(&a, &b)),
     }
 }
 
+/// What equal values have in common, so that few have to be compared.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    None,
+    Bool(bool),
+    /// A number, as near as a float comes.
+    Number(u64),
+    Str(SmolStr),
+    /// Of others how many parts they have.
+    Parts(usize),
+}
+
+fn mark(v: &Val<'_>) -> Mark {
+    // Zero is also minus zero.
+    let number = |n: f64| Mark::Number((n + 0.0).to_bits());
+    match v {
+        Val::Bool(b) => Mark::Bool(*b),
+        Val::Int(n) => number(*n as f64),
+        Val::Uint(n) => number(*n as f64),
+        Val::Double(n) => number(*n),
+        Val::Str(s) => Mark::Str(s.clone()),
+        Val::List(list) => Mark::Parts(list.len()),
+        Val::Map(map) => Mark::Parts(map.len()),
+        _ => Mark::None,
+    }
+}
+
+fn marks_of(keys: &[SmolStr], item: &Val<'_>) -> Vec<Mark> {
+    let Val::Map(map) = item else { return Vec::new() };
+    keys.iter().map(|key| map.field(key).as_ref().map_or(Mark::None, mark)).collect()
+}
+
+type Sorted<'a> = BTreeMap<Vec<Mark>, Vec<Val<'a>>>;
+
+fn sorted<'a>(list: &List<'a>, marks: impl Fn(&Val<'a>) -> Vec<Mark>) -> Sorted<'a> {
+    let mut all = Sorted::new();
+    for item in list.iter() {
+        all.entry(marks(&item)).or_default().push(item);
+    }
+    all
+}
+
+fn found(all: &Sorted<'_>, marks: Vec<Mark>, mut is: impl FnMut(&Val<'_>) -> bool) -> bool {
+    all.get(&marks).is_some_and(|items| items.iter().any(&mut is))
+}
+
 /// Whether two items of a map list are about the same key.
-pub(crate) fn same_keys(keys: &[smol_str::SmolStr], a: &Val<'_>, b: &Val<'_>) -> bool {
+pub(crate) fn same_keys(keys: &[SmolStr], a: &Val<'_>, b: &Val<'_>) -> bool {
     let (Val::Map(a), Val::Map(b)) = (a, b) else { return false };
     keys.iter().all(|key| match (a.field(key), b.field(key)) {
         (Some(a), Some(b)) => equal(&a, &b),

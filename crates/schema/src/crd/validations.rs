@@ -403,6 +403,28 @@ mod tests {
         );
     }
 
+    /// With work that grows with the square of the items this takes minutes.
+    #[test]
+    fn sets_and_list_maps_compare_in_any_order() {
+        let rule = value!([{ "rule": "self == oldSelf" }]);
+        let set = value!({ "type": "array", "x-kubernetes-list-type": "set",
+            "items": { "type": "integer" }, "x-kubernetes-validations": (rule.clone()) });
+        let map = value!({ "type": "array", "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["k"], "x-kubernetes-validations": rule,
+            "items": { "type": "object", "properties": { "k": { "type": "integer" } } } });
+        let schema = value!({ "type": "object", "properties": { "set": set, "map": map } });
+        let object = |numbers: &mut dyn Iterator<Item = i64>| {
+            let numbers: Vec<i64> = numbers.collect();
+            let items = numbers.iter().map(|n| value!({ "k": (*n) }));
+            value!({ "set": (Value::from(numbers.clone())), "map": (Value::array(items)) })
+        };
+        let old = object(&mut (0..30_000));
+        let same = object(&mut (0..30_000).rev());
+        assert_eq!(texts(schema.clone(), same, Some(old.clone())), [""; 0]);
+        let other = object(&mut (1..30_001).rev());
+        assert_eq!(texts(schema, other, Some(old)).len(), 2);
+    }
+
     #[test]
     fn a_budget_is_for_the_whole_object() {
         let schema = value!({ "type": "object", "properties": { "l": { "type": "array",
