@@ -1,6 +1,8 @@
 //! `SubjectAccessReview` and its kin: may they.
 
-use timonier_meta::{ApiError, FieldError, FieldPath};
+use std::collections::BTreeSet;
+
+use timonier_meta::{ApiError, FieldError, FieldPath, Requirement, Selector};
 use timonier_object::{Value, value};
 use timonier_policy::{Attributes, Authorizer, Decision, User};
 
@@ -66,6 +68,7 @@ fn answer(
     if !errors.is_empty() {
         return Err(call.invalid("", &errors));
     }
+    let fields = of_resource.map(fields_of).unwrap_or_default();
     let decision = match of_resource {
         Some(a) => call.server.authorize(&Attributes {
             user,
@@ -78,7 +81,7 @@ fn answer(
             namespace: a.at("namespace").str(),
             name: a.at("name").str(),
             path: "",
-            fields: None,
+            fields: Some(&fields),
         }),
         None => {
             let a = spec.at("nonResourceAttributes");
@@ -100,4 +103,26 @@ fn answer(
     }
     review.set("status", status);
     Ok(review)
+}
+
+/// The fields that the request in question would be limited to. What is not understood limits
+/// nothing, as upstream: the answer is never more than what is allowed.
+fn fields_of(attributes: &Value) -> Selector {
+    let selector = attributes.at("fieldSelector");
+    let raw = selector.at("rawSelector").str();
+    if !raw.is_empty() {
+        return Selector::parse_fields(raw).unwrap_or_default();
+    }
+    let requirement = |r: &Value| {
+        let key = r.at("key").smol();
+        let [value] = r.at("values").items() else { return None };
+        let values = BTreeSet::from([value.smol()]);
+        match r.at("operator").str() {
+            "In" => Some(Requirement::In(key, values)),
+            "NotIn" => Some(Requirement::NotIn(key, values)),
+            _ => None,
+        }
+    };
+    let requirements = selector.at("requirements").items().iter().filter_map(requirement);
+    Selector { requirements: requirements.collect(), nothing: false }
 }

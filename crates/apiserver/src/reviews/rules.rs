@@ -2,6 +2,7 @@
 
 use timonier_meta::ApiError;
 use timonier_object::{Value, value};
+use timonier_policy::node::node_name;
 use timonier_policy::{Attributes, Authorizer, Decision};
 
 use crate::call::Call;
@@ -27,7 +28,7 @@ pub fn answer(call: &Call<'_>, mut review: Value) -> Result<Value, ApiError> {
         fields: None,
     };
     let all = matches!(call.server.authorize(&anything), Decision::Allow(_));
-    let status = if all {
+    let mut status = if all {
         value!({
             "resourceRules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }],
             "nonResourceRules": [{ "verbs": ["*"], "nonResourceURLs": ["*"] }],
@@ -47,6 +48,11 @@ pub fn answer(call: &Call<'_>, mut review: Value) -> Result<Value, ApiError> {
             "incomplete": false,
         })
     };
+    if node_name(call.user).is_some() {
+        // What a node may do depends on what runs on it.
+        status.set("incomplete", true);
+        status.set("evaluationError", "node authorizer does not support user rule resolution");
+    }
     review.set("status", status);
     Ok(review)
 }

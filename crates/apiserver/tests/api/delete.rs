@@ -172,3 +172,19 @@ async fn a_grace_period_of_ages_ends_in_a_year_that_can_be_read() {
     let (_, sooner) = api.call("DELETE", &path, &value!({ "gracePeriodSeconds": 60 })).await;
     assert_eq!(&sooner.at("metadata.deletionTimestamp").str()[..4], "2027");
 }
+
+#[tokio::test(start_paused = true)]
+async fn some_kinds_are_answered_with_what_is_gone() {
+    let mut api = Api::start().await;
+    let classes = "/apis/storage.k8s.io/v1/volumeattributesclasses";
+    let class =
+        value!({ "metadata": { "name": "c" }, "driverName": "d", "parameters": { "a": "b" } });
+    api.create(classes, class).await;
+    let (code, gone) = api.call("DELETE", &format!("{classes}/c"), &Value::Null).await;
+    assert_eq!((code, gone.kind()), (200, "VolumeAttributesClass"), "{gone}");
+    let (code, gone) = {
+        api.create(MAPS, config_map("m")).await;
+        api.call("DELETE", &format!("{MAPS}/m"), &Value::Null).await
+    };
+    assert_eq!((code, gone.kind()), (200, "Status"), "{gone}");
+}

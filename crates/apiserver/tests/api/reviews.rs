@@ -51,6 +51,36 @@ async fn access_reviews() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reviews_about_nodes() {
+    let mut api = Api::start().await;
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let about = |selector: Value| {
+        value!({ "spec": { "user": "system:node:n", "groups": ["system:nodes"],
+            "resourceAttributes": { "verb": "list", "resource": "pods", "fieldSelector": selector } } })
+    };
+    let requirement = |key: &str, operator: &str, value: &str| value!({ "requirements": [{ "key": key, "operator": operator, "values": [value] }] });
+    for (selector, allowed) in [
+        (Value::Null, false),
+        (value!({ "rawSelector": "spec.nodeName=n" }), true),
+        (value!({ "rawSelector": "spec.nodeName=m" }), false),
+        (requirement("spec.nodeName", "In", "n"), true),
+        (requirement("spec.nodeName", "NotIn", "n"), false),
+        (requirement("metadata.name", "In", "n"), false),
+    ] {
+        let answer = api.create(path, about(selector.clone())).await;
+        assert_eq!(answer.at("status.allowed").bool(), allowed, "{selector}");
+    }
+    let kubelet = User::authenticated("system:node:n", ["system:nodes".into()]);
+    let mut node = api.another(Some(kubelet)).await;
+    let rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let review = value!({ "spec": { "namespace": "default" } });
+    let known = node.create(rules, review.clone()).await;
+    assert!(known.at("status.incomplete").bool(), "{known}");
+    let known = api.create(rules, review).await;
+    assert!(!known.at("status.incomplete").bool(), "{known}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn certificate_requests_say_who_asks() {
     let mut api = Api::start().await;
     let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
