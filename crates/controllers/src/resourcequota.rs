@@ -1,6 +1,7 @@
 //! ResourceQuota: what a namespace uses of its quotas
 //! (upstream `pkg/controller/resourcequota` and `pkg/quota/v1/evaluator`).
 
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -41,22 +42,27 @@ impl Reconciler for ResourceQuotas {
     }
 
     fn concerns(&self, change: &Change, world: &World) -> Vec<ObjectKey> {
-        let counted = change.new.is_none() || change.old.is_none();
-        let quotas = || world.table(&RESOURCEQUOTAS).in_namespace(&change.key.namespace);
-        if change.is(&RESOURCEQUOTAS) && !counted {
+        if change.is(&RESOURCEQUOTAS) && change.new.is_some() {
             // The status is written by admission too, before the object that it counts is there.
-            let hard =
-                |q: &Option<_>| q.as_ref().map(|q: &alloc::sync::Arc<Value>| q.at("spec").clone());
-            return match hard(&change.old) == hard(&change.new) {
+            let bounds = |q: &Option<Arc<Value>>| q.as_ref().map(|q| q.at("spec").clone());
+            return match bounds(&change.old) == bounds(&change.new) {
                 true => Vec::new(),
                 false => vec![change.key.clone()],
             };
         }
-        let matters = counted
-            || change.is(&PODS)
-            || change.is(&SERVICES)
-            || change.is(&PERSISTENTVOLUMECLAIMS);
-        if matters { quotas().map(|q| q.key()).collect() } else { Vec::new() }
+        // What is new was counted by admission, in a quota that may be known here before the
+        // object is: to count now could forget it.
+        let matters = match (&change.old, &change.new) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(old), Some(new)) => {
+                let usage = |o: &Value| quota::usage(&change.resource, o, Time::default());
+                let changes = [PODS, SERVICES, PERSISTENTVOLUMECLAIMS].iter().any(|r| change.is(r));
+                changes && usage(old) != usage(new)
+            }
+        };
+        let quotas = world.table(&RESOURCEQUOTAS).in_namespace(&change.key.namespace);
+        if matters { quotas.map(|q| q.key()).collect() } else { Vec::new() }
     }
 
     fn reconcile(&self, key: &ObjectKey, world: &World, context: &Context<'_>) -> Plan {
@@ -119,7 +125,7 @@ mod tests {
                     "spec":{"hard":{"pods":"10"}}}"#,
             );
             quota.set("status.used.pods", used);
-            alloc::sync::Arc::new(quota)
+            Arc::new(quota)
         };
         let mut change = Change {
             resource: RESOURCEQUOTAS.group_resource(),
@@ -130,8 +136,33 @@ mod tests {
         assert!(ResourceQuotas.concerns(&change, &world([])).is_empty());
         let mut more = Value::clone(&quota("1"));
         more.set("spec.hard.pods", "11");
-        change.new = Some(alloc::sync::Arc::new(more));
+        change.new = Some(Arc::new(more));
         assert_eq!(ResourceQuotas.concerns(&change, &world([])).len(), 1);
+    }
+
+    #[test]
+    fn what_admission_has_counted_is_not_counted_again() {
+        let quota = object(
+            r#"{"apiVersion":"v1","kind":"ResourceQuota","metadata":{"name":"q","namespace":"ns"},
+                "spec":{"hard":{"pods":"2"}}}"#,
+        );
+        let set = object(
+            r#"{"apiVersion":"apps/v1","kind":"ReplicaSet","metadata":{"name":"r","namespace":"ns"}}"#,
+        );
+        let world = world([quota]);
+        let pod = |phase: &str| {
+            let mut pod = pod("a", &set, value!({}), true);
+            pod.set("status.phase", phase);
+            Some(Arc::new(pod))
+        };
+        let concerned = |old, new| {
+            let (resource, key) = (PODS.group_resource(), ObjectKey::new("ns", "a"));
+            ResourceQuotas.concerns(&Change { resource, key, old, new }, &world).len()
+        };
+        assert_eq!(concerned(None, pod("Pending")), 0);
+        assert_eq!(concerned(pod("Pending"), pod("Running")), 0);
+        assert_eq!(concerned(pod("Running"), pod("Succeeded")), 1);
+        assert_eq!(concerned(pod("Running"), None), 1);
     }
 
     #[test]
