@@ -49,6 +49,7 @@ async fn main() -> Fallible<()> {
         advertise: Some(("127.0.0.1".parse()?, port)),
         event_ttl: Duration::from_secs(3600),
         kubelet: None,
+        front_proxy: None,
     };
     let server = ApiServer::new(config, store, Catalogue::builtin(), Arc::new(System)).await?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;

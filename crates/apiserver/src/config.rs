@@ -26,6 +26,22 @@ pub struct Config {
     pub event_ttl: Duration,
     /// How this server proves to kubelets who it is. `None` where there are none to reach.
     pub kubelet: Option<KubeletTls>,
+    /// How this server proves to those behind APIServices that it may speak for users. `None`
+    /// leaves it without a certificate, and nobody is told whom to believe.
+    pub front_proxy: Option<FrontProxy>,
+}
+
+/// What is needed to speak for users, all PEM.
+#[derive(Clone)]
+pub struct FrontProxy {
+    pub certificate_pem: Vec<u8>,
+    pub key_pem: Vec<u8>,
+    /// The name in the certificate.
+    pub common_name: String,
+    /// The authority of the certificate: who has one of it may speak for users.
+    pub ca_pem: Vec<u8>,
+    /// The authorities of users' client certificates.
+    pub client_ca_pem: Vec<u8>,
 }
 
 /// The client side of the connection to kubelets, all PEM.

@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use timonier_meta::ApiError;
 use timonier_policy::{Authorizer, Decision, User, forbidden};
 
+use crate::aggregation;
 use crate::auth::{authenticate, impersonate};
 use crate::endpoints;
 use crate::http::negotiate::{Encoding, negotiate};
@@ -63,6 +64,10 @@ where
     let user = impersonate::apply(&**server, user, request.headers())?;
     let _place = place(server, &user, &info)?;
     authorize(server, &user, &info)?;
+    let aggregated = server.aggregator.current();
+    if let Some(remote) = aggregated.aggregation.route(&info.path) {
+        return Ok(aggregation::proxy::serve(server, &aggregated, remote, &user, request).await);
+    }
     if info.is_resource {
         resource::serve(server, &user, &info, Incoming { request, query }).await
     } else {

@@ -15,6 +15,7 @@
 //! `timonier-policy`).
 
 mod admission;
+mod aggregation;
 mod answer;
 mod auth;
 mod authorize;
@@ -52,7 +53,7 @@ mod verbs;
 mod versions;
 mod write;
 
-pub use config::{Config, Error, KubeletTls, ServingTls};
+pub use config::{Config, Error, FrontProxy, KubeletTls, ServingTls};
 pub use handle::handle;
 pub use http::respond::Body;
 pub use server::ApiServer;

@@ -71,6 +71,17 @@ impl Target {
         })
     }
 
+    /// A Service's port, whose server has a certificate for the Service's name.
+    pub fn of_service(namespace: &str, name: &str, port: u16, tls: Arc<ClientConfig>) -> Self {
+        Target {
+            host: format!("{name}.{namespace}.svc"),
+            port,
+            path: "/".into(),
+            service: Some((namespace.to_string(), name.to_string())),
+            tls,
+        }
+    }
+
     /// Posts an object and reads the object that comes back. The error is as Go's HTTP client
     /// words it.
     pub async fn post(
@@ -94,7 +105,7 @@ impl Target {
         path: &str,
         object: &Value,
     ) -> Result<Value, String> {
-        let stream = self.connect(server).await?;
+        let stream = self.connect(&self.address(server)?).await?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.map_err(|e| e.to_string())?;
         tokio::spawn(async move {
@@ -123,8 +134,9 @@ impl Target {
         json::decode(&bytes)
     }
 
-    async fn connect(&self, server: &ApiServer) -> Result<TlsStream<TcpStream>, String> {
-        let (host, port) = self.address(server)?;
+    /// Opens a connection to an address that [`Target::address`] gave.
+    pub async fn connect(&self, address: &(String, u16)) -> Result<TlsStream<TcpStream>, String> {
+        let (host, port) = (&address.0, address.1);
         let dial = |e: std::io::Error| format!("dial tcp {host}:{port}: {e}");
         let stream = TcpStream::connect((host.as_str(), port)).await.map_err(dial)?;
         let _ = stream.set_nodelay(true);
@@ -143,7 +155,7 @@ impl Target {
     }
 
     /// Where to connect: an endpoint of the Service, for this server has no proxy before it.
-    fn address(&self, server: &ApiServer) -> Result<(String, u16), String> {
+    pub fn address(&self, server: &ApiServer) -> Result<(String, u16), String> {
         let Some((namespace, name)) = &self.service else {
             return Ok((self.bare_host().to_string(), self.port));
         };

@@ -14,6 +14,7 @@ use timonier_store::Store;
 use tokio::sync::watch;
 
 use crate::admission::policies::cache::Cache;
+use crate::aggregation::{self, Aggregator};
 use crate::auth::token::TokenKey;
 use crate::bootstrap;
 use crate::client::InProcess;
@@ -40,6 +41,7 @@ pub struct ApiServer {
     pub(crate) conditions: Cache<MatchConditions>,
     pub(crate) network: Network,
     pub(crate) kubelets: Option<KubeletDialer>,
+    pub(crate) aggregator: Aggregator,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     stop: watch::Sender<bool>,
@@ -88,8 +90,10 @@ impl ApiServer {
             Some(tls) => Some(KubeletDialer::new(tls).map_err(Error::Tls)?),
             None => None,
         };
+        let aggregator = Aggregator::new(config.front_proxy.as_ref()).map_err(Error::Tls)?;
         let server = Arc::new(ApiServer {
             token_key,
+            aggregator,
             network,
             kubelets,
             config,
@@ -109,6 +113,7 @@ impl ApiServer {
         bootstrap::run(&server).await.map_err(Error::Bootstrap)?;
         tokio::spawn(extensions.follow(Arc::downgrade(&server)));
         tokio::spawn(network::keep(Arc::downgrade(&server)));
+        tokio::spawn(aggregation::follow(Arc::downgrade(&server)));
         Ok(server)
     }
 

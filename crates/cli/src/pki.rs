@@ -69,6 +69,12 @@ impl Pki {
         &self.ca.certificate
     }
 
+    /// The authority of those who speak for users, apart from the cluster's own: who has a
+    /// certificate of the cluster may not speak for others.
+    pub fn front_proxy(&self, cluster: &str) -> Result<Pki> {
+        Pki::open(&self.dir.join("front-proxy"), &format!("{cluster}-front-proxy"))
+    }
+
     /// The certificate for a request: the one on disk if it is still good, else a new one.
     pub fn ensure(&self, request: &Request<'_>) -> Result<KeyPairPem> {
         let certificate = self.dir.join(format!("{}.crt", request.file));

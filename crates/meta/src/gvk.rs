@@ -181,6 +181,7 @@ pub mod resources {
         EVENTS = "", "v1", "events";
         SECRETS = "", "v1", "secrets";
         CONFIGMAPS = "", "v1", "configmaps";
+        APISERVICES = "apiregistration.k8s.io", "v1", "apiservices";
         SERVICEACCOUNTS = "", "v1", "serviceaccounts";
         REPLICATIONCONTROLLERS = "", "v1", "replicationcontrollers";
         PERSISTENTVOLUMES = "", "v1", "persistentvolumes";

@@ -522,7 +522,12 @@ mod tests {
         assert!(paths.contains("merge-patch+json") && !paths.contains("strategic-merge-patch"));
         assert!(table.at("properties.metadata").to_string().contains("ObjectMeta"));
         assert!(d.at("components.schemas").get("com.example.stable.v1.CronTabList").is_some());
-        assert!(openapi::v2(&c).at("definitions").get("com.example.stable.v1.CronTab").is_some());
+        assert!(
+            openapi::v2(&c, &crate::aggregation::Aggregation::default())
+                .at("definitions")
+                .get("com.example.stable.v1.CronTab")
+                .is_some()
+        );
         // The hash changes with the schema, and only this document's.
         let mut other = definition();
         other.set("spec.names.shortNames", Value::array(["c".into()]));

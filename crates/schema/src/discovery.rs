@@ -4,39 +4,46 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::cmp::Ordering;
+use core::cmp::{Ordering, Reverse};
 
 use sha2::{Digest, Sha256};
 use smol_str::SmolStr;
 use timonier_meta::{GroupVersion, GroupVersionKind};
 use timonier_object::{Value, value};
 
+use crate::aggregation::Aggregation;
 use crate::catalogue::Catalogue;
 use crate::row::{ResourceRow, Subresource, Verbs};
 
-/// The built-in groups in the order in which clients resolve names; others follow by name.
-const GROUP_ORDER: [&str; 20] = [
-    "apiregistration.k8s.io",
-    "apps",
-    "events.k8s.io",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "networking.k8s.io",
-    "policy",
-    "rbac.authorization.k8s.io",
-    "storage.k8s.io",
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "scheduling.k8s.io",
-    "coordination.k8s.io",
-    "node.k8s.io",
-    "discovery.k8s.io",
-    "resource.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
+/// The built-in groups with upstream's priorities: clients resolve names in that order.
+const PRIORITIES: [(&str, i64); 21] = [
+    // Upstream always puts this one first.
+    ("apiregistration.k8s.io", 20_001),
+    ("", 18_000),
+    ("apps", 17_800),
+    ("events.k8s.io", 17_750),
+    ("authentication.k8s.io", 17_700),
+    ("authorization.k8s.io", 17_600),
+    ("autoscaling", 17_500),
+    ("batch", 17_400),
+    ("certificates.k8s.io", 17_300),
+    ("networking.k8s.io", 17_200),
+    ("policy", 17_100),
+    ("rbac.authorization.k8s.io", 17_000),
+    ("storage.k8s.io", 16_800),
+    ("admissionregistration.k8s.io", 16_700),
+    ("apiextensions.k8s.io", 16_700),
+    ("scheduling.k8s.io", 16_600),
+    ("coordination.k8s.io", 16_500),
+    ("node.k8s.io", 16_300),
+    ("discovery.k8s.io", 16_200),
+    ("flowcontrol.apiserver.k8s.io", 16_100),
+    ("resource.k8s.io", 15_900),
 ];
+/// The priority of the groups of custom resources, and of their versions.
+const CUSTOM: (i64, i64) = (1000, 100);
+/// The priority of the versions of built-in groups.
+const BUILT_IN_VERSION: i64 = 15;
 
 /// `/api`: `APIVersions`. The address is the server's, as `host:port`.
 pub fn api_versions(server_address: &str) -> Value {
@@ -50,8 +57,8 @@ pub fn api_versions(server_address: &str) -> Value {
 }
 
 /// `/apis`: `APIGroupList`, all groups but the core one.
-pub fn group_list(catalogue: &Catalogue) -> Value {
-    let groups = groups(catalogue);
+pub fn group_list(catalogue: &Catalogue, aggregation: &Aggregation) -> Value {
+    let groups = groups(catalogue, aggregation);
     let named = groups.iter().filter(|(group, _)| !group.is_empty());
     value!({
         "kind": "APIGroupList",
@@ -61,9 +68,9 @@ pub fn group_list(catalogue: &Catalogue) -> Value {
 }
 
 /// `/apis/{group}`: `APIGroup`.
-pub fn group(catalogue: &Catalogue, group: &str) -> Option<Value> {
+pub fn group(catalogue: &Catalogue, aggregation: &Aggregation, group: &str) -> Option<Value> {
     let (name, versions) =
-        groups(catalogue).into_iter().find(|(g, _)| g == group && !g.is_empty())?;
+        groups(catalogue, aggregation).into_iter().find(|(g, _)| g == group && !g.is_empty())?;
     let mut out = value!({ "kind": "APIGroup", "apiVersion": "v1" });
     for (key, field) in group_fields(&name, &versions).entries() {
         out.set(key, field.clone());
@@ -91,8 +98,13 @@ pub fn resources(catalogue: &Catalogue, gv: &GroupVersion) -> Option<Value> {
 
 /// `/api` (`core`) and `/apis` in the aggregated form: `APIGroupDiscoveryList` of
 /// `apidiscovery.k8s.io` in this version (`v2` or `v2beta1`).
-pub fn aggregated(catalogue: &Catalogue, core: bool, version: &str) -> Value {
-    let groups = groups(catalogue);
+pub fn aggregated(
+    catalogue: &Catalogue,
+    aggregation: &Aggregation,
+    core: bool,
+    version: &str,
+) -> Value {
+    let groups = groups(catalogue, aggregation);
     let wanted = groups.iter().filter(|(group, _)| group.is_empty() == core);
     let items: Vec<Value> = wanted
         .map(|(group, versions)| {
@@ -100,8 +112,10 @@ pub fn aggregated(catalogue: &Catalogue, core: bool, version: &str) -> Value {
             if !core {
                 metadata.set("name", group);
             }
-            let versions: Vec<Value> =
-                versions.iter().map(|v| aggregated_version(catalogue, group, v)).collect();
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|v| aggregated_version(catalogue, aggregation, group, v))
+                .collect();
             value!({ "metadata": metadata, "versions": versions })
         })
         .collect();
@@ -115,20 +129,32 @@ pub fn aggregated(catalogue: &Catalogue, core: bool, version: &str) -> Value {
 
 type Groups = Vec<(SmolStr, Vec<SmolStr>)>;
 
-/// Groups in their order with their versions, the preferred one first.
-fn groups(catalogue: &Catalogue) -> Groups {
-    let mut all: BTreeMap<SmolStr, Vec<SmolStr>> = BTreeMap::new();
+/// Groups in their order with their versions, the preferred one first: by upstream's priorities,
+/// then by name.
+fn groups(catalogue: &Catalogue, aggregation: &Aggregation) -> Groups {
+    let mut all: BTreeMap<SmolStr, (i64, Vec<(i64, SmolStr)>)> = BTreeMap::new();
+    let mut add = |gv: GroupVersion, (group, version): (i64, i64)| {
+        let (priority, versions) = all.entry(gv.group).or_default();
+        *priority = group.max(*priority);
+        versions.push((version, gv.version));
+    };
     for gv in catalogue.group_versions() {
-        all.entry(gv.group).or_default().push(gv.version);
+        let built_in = PRIORITIES.iter().find(|(group, _)| *group == gv.group);
+        if aggregation.get(&gv).is_none() {
+            add(gv, built_in.map_or(CUSTOM, |(_, priority)| (*priority, BUILT_IN_VERSION)));
+        }
     }
-    let rank =
-        |group: &str| GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
-    let mut groups: Groups = all.into_iter().collect();
-    groups.sort_by(|(a, _), (b, _)| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
-    for (_, versions) in &mut groups {
-        versions.sort_by(|a, b| version_order(a, b));
+    for (remote, _) in aggregation.remotes() {
+        add(remote.gv.clone(), (remote.group_priority, remote.version_priority));
     }
-    groups
+    let mut groups: Vec<_> = all.into_iter().collect();
+    // They are in order of their names already.
+    groups.sort_by_key(|(_, (priority, _))| Reverse(*priority));
+    let versions = |(group, (_, mut versions)): (SmolStr, (i64, Vec<(i64, SmolStr)>))| {
+        versions.sort_by(|(p, a), (q, b)| q.cmp(p).then_with(|| version_order(a, b)));
+        (group, versions.into_iter().map(|(_, version)| version).collect())
+    };
+    groups.into_iter().map(versions).collect()
 }
 
 fn group_fields(group: &str, versions: &[SmolStr]) -> Value {
@@ -190,8 +216,16 @@ fn verbs(verbs: Verbs) -> Vec<Value> {
     verbs.names().map(Value::from).collect()
 }
 
-fn aggregated_version(catalogue: &Catalogue, group: &SmolStr, version: &SmolStr) -> Value {
+fn aggregated_version(
+    catalogue: &Catalogue,
+    aggregation: &Aggregation,
+    group: &SmolStr,
+    version: &SmolStr,
+) -> Value {
     let gv = GroupVersion { group: group.clone(), version: version.clone() };
+    if let Some((remote, told)) = aggregation.get(&gv) {
+        return Aggregation::entry(remote, told);
+    }
     let resources: Vec<Value> = catalogue.group_version(&gv).map(|r| aggregated_row(r)).collect();
     value!({ "version": version, "resources": resources, "freshness": "Current" })
 }
@@ -257,6 +291,7 @@ fn parse(version: &str) -> Option<(u8, u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregation::tests::{aggregation, api_service};
 
     #[test]
     fn legacy_documents_are_upstreams() {
@@ -280,17 +315,23 @@ mod tests {
         let scale = &apps.at("resources").items()[4];
         assert_eq!((scale.at("group").str(), scale.at("version").str()), ("autoscaling", "v1"));
         assert!(resources(&c, &GroupVersion::new_static("apps", "v2")).is_none());
-        let hpa = group(&c, "autoscaling").unwrap();
+        let none = Aggregation::default();
+        let hpa = group(&c, &none, "autoscaling").unwrap();
         assert_eq!(hpa.at("preferredVersion.groupVersion").str(), "autoscaling/v2");
-        assert!(group(&c, "").is_none());
-        assert_eq!(group_list(&c).at("groups").items().len(), GROUP_ORDER.len());
+        assert!(group(&c, &none, "").is_none());
+        let list = group_list(&c, &none);
+        let names: Vec<&str> =
+            list.at("groups").items().iter().map(|g| g.at("name").str()).collect();
+        let order = PRIORITIES.map(|(name, _)| name);
+        assert!(names.iter().eq(order.iter().filter(|name| !name.is_empty())), "{names:?}");
         assert_eq!(api_versions("1.2.3.4:6443").at("versions"), &value!(["v1"]));
     }
 
     #[test]
     fn aggregated_documents_are_upstreams() {
         let c = Catalogue::builtin();
-        let core = aggregated(&c, true, "v2");
+        let none = Aggregation::default();
+        let core = aggregated(&c, &none, true, "v2");
         assert_eq!(core.at("items").items().len(), 1);
         let pods = core.at("items").items()[0].at("versions").items()[0].at("resources").items();
         let pods = pods.iter().find(|r| r.at("resource").str() == "pods").unwrap();
@@ -303,9 +344,35 @@ mod tests {
             })
         );
         assert_eq!(pods.at("responseKind"), &value!({ "group": "", "version": "", "kind": "Pod" }));
-        let named = aggregated(&c, false, "v2beta1");
+        let named = aggregated(&c, &none, false, "v2beta1");
         assert_eq!(named.api_version(), "apidiscovery.k8s.io/v2beta1");
         assert_eq!(named.at("items").items()[1].name(), "apps");
+    }
+
+    #[test]
+    fn groups_of_others_are_among_our_own() {
+        let c = Catalogue::builtin();
+        let services = [
+            api_service("v1alpha1", "wardle.example.com", 2000),
+            api_service("v1beta1", "wardle.example.com", 2000),
+            api_service("v9", "apps", 100),
+        ];
+        let a = aggregation(&services, value!([{ "resource": "flunders" }]));
+        let list = group_list(&c, &a);
+        let last = list.at("groups").items().last().unwrap();
+        assert_eq!(last.at("name").str(), "wardle.example.com");
+        assert_eq!(last.at("preferredVersion.version").str(), "v1beta1");
+        let apps = group(&c, &a, "apps").unwrap();
+        let versions: Vec<&str> =
+            apps.at("versions").items().iter().map(|v| v.at("version").str()).collect();
+        assert_eq!(versions, ["v9", "v1"]);
+        let document = aggregated(&c, &a, false, "v2");
+        let wardle = document.at("items").items().last().unwrap();
+        assert_eq!(
+            wardle.at("versions").items()[1],
+            value!({ "version": "v1alpha1", "freshness": "Current",
+                "resources": [{ "resource": "flunders" }] })
+        );
     }
 
     #[test]

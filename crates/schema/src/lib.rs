@@ -13,6 +13,7 @@
 #![no_std]
 extern crate alloc;
 
+pub mod aggregation;
 mod base64;
 mod builtin;
 mod catalogue;

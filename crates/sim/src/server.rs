@@ -148,5 +148,6 @@ fn config() -> Config {
         advertise: None,
         event_ttl: EVENT_TTL,
         kubelet: None,
+        front_proxy: None,
     }
 }

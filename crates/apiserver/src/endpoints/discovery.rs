@@ -18,10 +18,12 @@ pub fn serve(
     headers: &HeaderMap,
 ) -> Result<Option<Response<Body>>, ApiError> {
     let catalogue = server.catalogue();
+    let current = server.aggregator.current();
+    let others = &current.aggregation;
     if let [root] = parts
         && let Some(version) = aggregated_version(headers)
     {
-        let document = discovery::aggregated(&catalogue, *root == "api", version);
+        let document = discovery::aggregated(&catalogue, others, *root == "api", version);
         return Ok(Some(aggregated(&document, version, headers)));
     }
     let document = match parts {
@@ -30,8 +32,8 @@ pub fn serve(
             &catalogue,
             &GroupVersion { group: "".into(), version: (*version).into() },
         ),
-        ["apis"] => Some(discovery::group_list(&catalogue)),
-        ["apis", group] => discovery::group(&catalogue, group),
+        ["apis"] => Some(discovery::group_list(&catalogue, others)),
+        ["apis", group] => discovery::group(&catalogue, others, group),
         ["apis", group, version] => discovery::resources(
             &catalogue,
             &GroupVersion { group: (*group).into(), version: (*version).into() },

@@ -5,6 +5,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 use timonier_meta::{ApiError, Reason};
 use timonier_object::json;
+use timonier_schema::aggregation::Aggregation;
 use timonier_schema::{Catalogue, openapi};
 
 use crate::http::negotiate;
@@ -24,24 +25,27 @@ pub fn serve(
     query: &Query,
 ) -> Result<Option<Response<Body>>, ApiError> {
     let catalogue = server.catalogue();
+    let current = server.aggregator.current();
+    let others = &current.aggregation;
     match parts {
-        ["openapi", "v2"] => v2(&catalogue, headers).map(Some),
+        ["openapi", "v2"] => v2(&catalogue, others, headers).map(Some),
         ["openapi", "v3"] => {
-            let index = json::encode(&openapi::v3_index(&catalogue));
+            let index = json::encode(&openapi::v3_index(&catalogue, others));
             Ok(Some(respond::answer(200, "application/json", index)))
         }
-        ["openapi", "v3", rest @ ..] => Ok(v3(&catalogue, &rest.join("/"), headers, query)),
+        ["openapi", "v3", rest @ ..] => Ok(v3(&catalogue, others, &rest.join("/"), headers, query)),
         _ => Ok(None),
     }
 }
 
 fn v3(
     catalogue: &Catalogue,
+    others: &Aggregation,
     path: &str,
     headers: &HeaderMap,
     query: &Query,
 ) -> Option<Response<Body>> {
-    let index = openapi::v3_index(catalogue);
+    let index = openapi::v3_index(catalogue, others);
     let url = index.at("paths").get(path)?.at("serverRelativeURL").smol();
     let hash = url.split_once("hash=").map_or("", |(_, hash)| hash);
     let asked = query.get("hash");
@@ -68,7 +72,11 @@ fn v3(
     Some(response)
 }
 
-fn v2(catalogue: &Catalogue, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+fn v2(
+    catalogue: &Catalogue,
+    others: &Aggregation,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, ApiError> {
     let accept = negotiate::accept(headers);
     let clauses = negotiate::clauses(&accept);
     let protobuf = clauses.iter().find_map(|c| match c.media_type {
@@ -85,16 +93,20 @@ fn v2(catalogue: &Catalogue, headers: &HeaderMap) -> Result<Response<Body>, ApiE
         }
     };
     let all = catalogue.group_versions();
-    let hashes: Vec<String> = all.iter().map(|gv| openapi::v3_hash(catalogue, gv)).collect();
+    let mut hashes: Vec<String> = all.iter().map(|gv| openapi::v3_hash(catalogue, gv)).collect();
+    let theirs = others.remotes().filter(|(_, told)| !told.openapi_v2.is_null());
+    hashes.extend(theirs.map(|(remote, told)| {
+        format!("{}{}", remote.name, digest(&json::to_string(&told.openapi_v2)))
+    }));
     let form = if protobuf { "p" } else { "j" };
     let hash = format!("{}{form}", digest(&hashes.concat()));
     if let Some(response) = not_modified(&hash, headers) {
         return Ok(response);
     }
     let bytes = if protobuf {
-        openapi::v2_protobuf(catalogue)
+        openapi::v2_protobuf(catalogue, others)
     } else {
-        json::encode(&openapi::v2(catalogue))
+        json::encode(&openapi::v2(catalogue, others))
     };
     let mut response = respond::pieces(200, "application/json", vec![bytes.into()], headers);
     if protobuf {

@@ -8,6 +8,7 @@ mod namespace;
 pub mod pod;
 
 use timonier_object::Value;
+use timonier_schema::aggregation::local as local_status;
 
 use crate::call::Call;
 use crate::extensions;
@@ -20,6 +21,12 @@ pub fn on_create(call: &Call<'_>, object: &mut Value) {
         ("", "pods") => pod::on_create(object),
         ("batch", "jobs") => job::on_create(object),
         ("apiextensions.k8s.io", _) => extensions::on_create(object),
+        ("apiregistration.k8s.io", "apiservices") => {
+            // What this server answers itself is there from the first moment.
+            let local = object.at("spec.service").is_null();
+            let status = if local { local_status(call.server.env.now()) } else { Value::object() };
+            object.set("status", status);
+        }
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificate::on_create(object, call.user);
         }

@@ -8,7 +8,7 @@ mod links;
 mod node;
 mod pod;
 mod service;
-mod upgrade;
+pub mod upgrade;
 mod websocket;
 
 use ::http::{Request, Response};

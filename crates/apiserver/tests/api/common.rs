@@ -54,6 +54,7 @@ pub fn config() -> Config {
         advertise: Some(("192.0.2.1".parse().unwrap(), 6443)),
         event_ttl: std::time::Duration::from_secs(3600),
         kubelet: None,
+        front_proxy: None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod common;
 mod hooked;
 
+mod aggregation;
 mod apply;
 mod authentication;
 mod authorization;

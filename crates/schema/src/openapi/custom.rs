@@ -248,7 +248,7 @@ mod tests {
         } });
         let c = Catalogue::builtin().with(crd::rows(&definition).unwrap());
         let v3 = openapi::v3_document(&c, "apis/example.com/v1").unwrap();
-        let v2 = openapi::v2(&c);
+        let v2 = openapi::v2(&c, &crate::aggregation::Aggregation::default());
         let name = "com.example.v1.Foo";
         (
             v2.at("definitions").get(name).unwrap().clone(),

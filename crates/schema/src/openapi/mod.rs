@@ -5,6 +5,7 @@
 
 mod custom;
 mod gnostic;
+mod merge;
 mod operations;
 mod paths;
 mod schemas;
@@ -17,6 +18,7 @@ use alloc::vec::Vec;
 use timonier_meta::GroupVersion;
 use timonier_object::{Value, value};
 
+use crate::aggregation::Aggregation;
 use crate::builtin;
 use crate::catalogue::Catalogue;
 use crate::row::ResourceRow;
@@ -30,13 +32,20 @@ pub const V2_PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.
 pub const V2_PROTOBUF_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/v3`: the documents and the hashes that name their content.
-pub fn v3_index(catalogue: &Catalogue) -> Value {
+pub fn v3_index(catalogue: &Catalogue, aggregation: &Aggregation) -> Value {
     let mut paths = Value::object();
     for gv in catalogue.group_versions() {
+        if aggregation.get(&gv).is_some() {
+            continue;
+        }
         let path = document_path(&gv);
         let url = format!("/openapi/v3/{path}?hash={}", v3_hash(catalogue, &gv));
         let documents = paths.make_object();
         documents.insert(path, value!({ "serverRelativeURL": url }));
+    }
+    for (remote, told) in aggregation.remotes().filter(|(_, told)| !told.openapi_v3.is_null()) {
+        let entry = merge::index_entry(&told.openapi_v3);
+        paths.make_object().insert(document_path(&remote.gv), entry);
     }
     value!({ "paths": paths })
 }
@@ -84,29 +93,34 @@ pub fn v3_document(catalogue: &Catalogue, path: &str) -> Option<Value> {
 }
 
 /// `/openapi/v2`: one document of everything.
-pub fn v2(catalogue: &Catalogue) -> Value {
+pub fn v2(catalogue: &Catalogue, aggregation: &Aggregation) -> Value {
     let mut schemas = Schemas::new(catalogue, Dialect::V2);
     let mut paths = Value::object();
-    for gv in catalogue.group_versions() {
+    let ours = |gv: &GroupVersion| aggregation.get(gv).is_none();
+    for gv in catalogue.group_versions().into_iter().filter(ours) {
         paths::group_version(&gv, Dialect::V2, &mut schemas, &mut paths);
     }
-    for row in catalogue.rows() {
+    for row in catalogue.rows().filter(|row| ours(&row.gvr.group_version())) {
         paths::resource(row, Dialect::V2, &mut schemas, &mut paths);
     }
     sort(&mut paths);
-    value!({
+    let mut document = value!({
         "swagger": "2.0",
         "info": (info()),
         "paths": paths,
         "definitions": (schemas.finish()),
         "securityDefinitions": { "BearerToken": (bearer_token()) },
         "security": [{ "BearerToken": [] }],
-    })
+    });
+    for (remote, told) in aggregation.remotes().filter(|(_, told)| !told.openapi_v2.is_null()) {
+        merge::add(&mut document, remote, &told.openapi_v2);
+    }
+    document
 }
 
 /// `/openapi/v2` as [`V2_PROTOBUF_TYPE`].
-pub fn v2_protobuf(catalogue: &Catalogue) -> Vec<u8> {
-    gnostic::encode(&v2(catalogue))
+pub fn v2_protobuf(catalogue: &Catalogue, aggregation: &Aggregation) -> Vec<u8> {
+    gnostic::encode(&v2(catalogue, aggregation))
 }
 
 fn document_path(gv: &GroupVersion) -> String {
@@ -137,7 +151,7 @@ mod tests {
     #[test]
     fn the_index_names_every_document() {
         let c = Catalogue::builtin();
-        let index = v3_index(&c);
+        let index = v3_index(&c, &Aggregation::default());
         assert_eq!(index.at("paths").entries().count(), c.group_versions().len());
         for (path, entry) in index.at("paths").entries() {
             assert!(v3_document(&c, path).is_some(), "{path}");
@@ -181,7 +195,7 @@ mod tests {
             let d = v3_document(&c, path).unwrap();
             check_references(&d, &d);
         }
-        let d = v2(&c);
+        let d = v2(&c, &Aggregation::default());
         check_references(&d, &d);
     }
 
@@ -205,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_protobuf_form_is_made_of_the_json() {
-        let bytes = v2_protobuf(&Catalogue::builtin());
+        let bytes = v2_protobuf(&Catalogue::builtin(), &Aggregation::default());
         assert_eq!(bytes[..5], [0x0a, 3, b'2', b'.', b'0']);
         assert!(bytes.len() > 500_000);
     }

@@ -10,6 +10,7 @@
 //! stored is not tolerated here: there are no such objects.
 
 mod addresses;
+mod aggregation;
 mod at;
 mod autoscaling;
 mod batch;
@@ -121,6 +122,7 @@ fn changed_status(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value,
         ("", "Pod") => pod::update_status(e, new, old),
         ("", "Service") => service::update_status(e, new, old),
         ("", "PersistentVolumeClaim") => storage::claims::update_status(e, new),
+        ("apiregistration.k8s.io", "APIService") => aggregation::api_service_status(e, new),
         ("", "Namespace") => config::namespace_status(e, new),
         ("", "Node") => node::node(e, new, Some(old)),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaling::status(e, new),
@@ -148,6 +150,7 @@ fn changed_status(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value,
 /// Kinds whose rules are nearly the same for new and for changed objects.
 fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Option<&Value>) {
     match (group, kind) {
+        ("apiregistration.k8s.io", "APIService") => aggregation::api_service(e, new),
         ("apps", "Deployment") => workloads::deployment(e, new, old),
         ("apps", "ReplicaSet") => workloads::replica_set(e, new, old),
         ("apps", "DaemonSet") => workloads::daemon_set(e, new, old),

@@ -18,6 +18,9 @@ pub struct Certificates {
     pub apiserver: KeyPairPem,
     /// The API server as a client of kubelets.
     pub kubelet_client: KeyPairPem,
+    /// The API server as one that speaks for users, and the authority for that alone.
+    pub front_proxy: KeyPairPem,
+    pub front_proxy_ca: String,
     /// The kubelet's serving side.
     pub kubelet: KeyPairPem,
     /// The administrator, in `system:masters`.
@@ -26,10 +29,14 @@ pub struct Certificates {
     pub service_account_key: String,
 }
 
+/// The name of the API server where it speaks for users.
+pub const FRONT_PROXY: &str = "front-proxy-client";
+
 impl Certificates {
     /// Reads the certificates, and makes or renews what is missing or old.
     pub fn ensure(paths: &Paths, config: &ClusterConfig) -> Result<Self> {
         let pki = Pki::open(&paths.pki(), &config.name)?;
+        let front_proxy = pki.front_proxy(&config.name)?;
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let node_ip = IpAddr::V4(config.node_ip);
         let client = |file, common_name, organizations| {
@@ -43,6 +50,15 @@ impl Certificates {
             })
         };
         Ok(Certificates {
+            front_proxy: front_proxy.ensure(&Request {
+                file: FRONT_PROXY,
+                common_name: FRONT_PROXY,
+                organizations: &[],
+                dns_names: Vec::new(),
+                addresses: Vec::new(),
+                server: false,
+            })?,
+            front_proxy_ca: front_proxy.ca().to_owned(),
             ca: pki.ca().to_owned(),
             authority: pki.authority().clone(),
             apiserver: pki.ensure(&Request {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
-use timonier_apiserver::{ApiServer, Config, KubeletTls, ServingTls};
+use timonier_apiserver::{ApiServer, Config, FrontProxy, KubeletTls, ServingTls};
 use timonier_cli::cluster::{ClusterConfig, Paths};
 use timonier_cli::port;
 use timonier_client::Client;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::certificates::Certificates;
+use super::certificates::{Certificates, FRONT_PROXY};
 use super::controllers;
 
 /// A running control plane.
@@ -94,6 +94,13 @@ fn api_config(config: &ClusterConfig, certificates: &Certificates) -> Config {
             certificate_pem: certificates.kubelet_client.certificate.clone().into_bytes(),
             key_pem: certificates.kubelet_client.key.clone().into_bytes(),
             ca_pem: certificates.ca.clone().into_bytes(),
+        }),
+        front_proxy: Some(FrontProxy {
+            certificate_pem: certificates.front_proxy.certificate.clone().into_bytes(),
+            key_pem: certificates.front_proxy.key.clone().into_bytes(),
+            common_name: FRONT_PROXY.into(),
+            ca_pem: certificates.front_proxy_ca.clone().into_bytes(),
+            client_ca_pem: certificates.ca.clone().into_bytes(),
         }),
     }
 }
