@@ -55,6 +55,7 @@ impl Cluster {
             advertise: None,
             event_ttl: Duration::from_secs(3600),
             kubelet: None,
+            front_proxy: None,
         };
         let catalogue = Catalogue::builtin();
         let server = ApiServer::new(config, store, catalogue.clone(), env.clone()).await.unwrap();
