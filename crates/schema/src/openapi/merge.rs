@@ -34,7 +34,8 @@ pub(super) fn add(document: &mut Value, remote: &Remote, theirs: &Value) {
     let mut added = Vec::new();
     for name in needed {
         let Some(definition) = referred(theirs, &name) else { continue };
-        let (free, new) = place(document, &name, definition);
+        // What came in before, from another version of the same server, has its names here.
+        let (free, new) = place(document, &name, &renamed(definition, &names));
         if new {
             added.push((free.clone(), definition));
         }
