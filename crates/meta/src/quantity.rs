@@ -26,8 +26,11 @@ pub struct Quantity {
 }
 
 const NANO: i128 = 1_000_000_000;
-/// Upstream caps amounts at 2^63 - 1 units.
+/// Upstream caps amounts with binary suffixes at 2^63 - 1 units.
 const MAX_NANOS: i128 = (i64::MAX as i128) * NANO;
+/// Upstream has no limit for others; here it is 10^29 units. It is a power of ten, so that its text
+/// is read back as the same.
+const LARGEST: i128 = 10i128.pow(38);
 
 impl PartialEq for Quantity {
     fn eq(&self, other: &Self) -> bool {
@@ -143,7 +146,7 @@ impl core::ops::Add for Quantity {
     type Output = Quantity;
     fn add(self, other: Quantity) -> Quantity {
         let format = if self.nanos == 0 { other.format } else { self.format };
-        Quantity { nanos: self.nanos.saturating_add(other.nanos), format }
+        Quantity { nanos: self.nanos.saturating_add(other.nanos).clamp(-LARGEST, LARGEST), format }
     }
 }
 
@@ -151,7 +154,7 @@ impl core::ops::Sub for Quantity {
     type Output = Quantity;
     fn sub(self, other: Quantity) -> Quantity {
         let format = if self.nanos == 0 { other.format } else { self.format };
-        Quantity { nanos: self.nanos.saturating_sub(other.nanos), format }
+        Quantity { nanos: self.nanos.saturating_sub(other.nanos).clamp(-LARGEST, LARGEST), format }
     }
 }
 
@@ -188,49 +191,49 @@ fn suffix_scale(suffix: &str) -> Option<(u32, i32, Format)> {
     })
 }
 
-/// `whole.fraction * base^exponent` in billionths, rounded up, saturating at the cap.
+/// `whole.fraction * base^exponent` in billionths, rounded up, saturating at [`LARGEST`].
 fn scale(whole: &str, fraction: &str, base: u32, exponent: i32) -> i128 {
-    let mut digits: i128 = 0;
-    for c in whole.bytes().chain(fraction.bytes()) {
-        digits = match digits.checked_mul(10).and_then(|d| d.checked_add(i128::from(c - b'0'))) {
-            Some(d) if d < 1i128 << 96 => d,
-            _ => return scale_long(whole, fraction, base, exponent),
-        };
-    }
-    let mut ten = 9 - fraction.len() as i32;
-    let mut value = digits;
+    let whole = whole.trim_start_matches('0');
     if base == 2 {
-        value = value.saturating_mul(1i128 << exponent.min(60));
-    } else {
-        ten += exponent;
+        // Both parts alone: their digits together could be more than there is room for.
+        let units = shifted(whole, "", 9).saturating_mul(1 << exponent);
+        let (kept, cut) = fraction.split_at(fraction.len().min(19));
+        let part = divided(digits(kept) << exponent, kept.len() as i32 - 9, cut);
+        return units.saturating_add(part).min(LARGEST);
     }
-    if ten >= 0 {
-        for _ in 0..ten {
-            value = value.saturating_mul(10);
-        }
-        value
-    } else {
-        let mut round_up = false;
-        for _ in 0..-ten {
-            round_up |= value % 10 != 0;
-            value /= 10;
-        }
-        value + i128::from(round_up)
-    }
+    shifted(whole, fraction, exponent + 9)
 }
 
-/// A number with more digits than fit: the fraction's tail is cut (and rounded up), a longer whole
-/// part is beyond the cap.
-fn scale_long(whole: &str, fraction: &str, base: u32, exponent: i32) -> i128 {
-    let whole = whole.trim_start_matches('0');
-    if whole.len() > 20 {
-        return MAX_NANOS;
+/// `whole.fraction * 10^ten`, rounded up.
+fn shifted(whole: &str, fraction: &str, ten: i32) -> i128 {
+    let all = [whole, fraction].concat();
+    let all = all.trim_start_matches('0');
+    // As many digits as there is room for.
+    let (kept, cut) = all.split_at(all.len().min(38));
+    divided(digits(kept), fraction.len() as i32 - ten - cut.len() as i32, cut)
+}
+
+fn digits(text: &str) -> i128 {
+    text.bytes().fold(0, |n, c| n * 10 + i128::from(c - b'0'))
+}
+
+/// A number, with digits behind it that were cut off, by a power of ten, rounded up.
+fn divided(mut value: i128, ten: i32, cut: &str) -> i128 {
+    let mut round_up = cut.bytes().any(|c| c != b'0');
+    for _ in ten.min(0)..0 {
+        if value == 0 || value >= LARGEST {
+            break;
+        }
+        value = value.saturating_mul(10);
     }
-    if fraction.len() > 8 {
-        let cut = &fraction[..8.min(fraction.len())];
-        return scale(whole, cut, base, exponent) + 1;
+    for _ in 0..ten.max(0) {
+        if value == 0 {
+            break;
+        }
+        round_up |= value % 10 != 0;
+        value /= 10;
     }
-    MAX_NANOS
+    value.saturating_add(i128::from(round_up)).min(LARGEST)
 }
 
 impl fmt::Display for Quantity {
@@ -254,7 +257,8 @@ impl fmt::Display for Quantity {
         }
         let mut value = nanos;
         let mut exponent = -9i32;
-        while value.is_multiple_of(1000) && exponent < 18 {
+        let most = if self.format == Format::DecimalExponent { i32::MAX } else { 18 };
+        while value.is_multiple_of(1000) && exponent < most {
             value /= 1000;
             exponent += 3;
         }
@@ -309,9 +313,27 @@ mod tests {
             (".5", "500m"),
             ("5.", "5"),
             ("100000000000000000000", "100E"),
+            ("12e24", "12e24"),
+            ("3E33", "100e27"),
+            ("999999999999999999999999999999999999999999999", "100000000000E"),
+            ("0.00000000000000000000000000000000000000000000001", "1n"),
+            ("1.00000000000000000000000000000000000000000000000Ei", "1Ei"),
+            ("1.5000000000000000000000000000000000000000000000001Ki", "1536000000001n"),
+            ("79228162514264337593543950337", "79228162514264337593543950337"),
         ] {
             assert_eq!(canonical(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn texts_are_read_back_as_the_same() {
+        for text in ["3E33", "1e40", "99999999999999999999999999999999999999999", "1e-40", "7.7Ei"]
+        {
+            let quantity = Quantity::parse(text).unwrap();
+            assert_eq!(Quantity::parse(&quantity.to_string()), Ok(quantity), "{text}");
+        }
+        let sum = Quantity::parse("1e40").unwrap() + Quantity::parse("1e40").unwrap();
+        assert_eq!(sum, Quantity::parse("1e40").unwrap());
     }
 
     #[test]
