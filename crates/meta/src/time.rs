@@ -138,13 +138,18 @@ impl Time {
                 if rest.len() != 6 || rest.as_bytes()[3] != b':' {
                     return None;
                 }
-                let oh: i64 = rest[1..3].parse().ok()?;
-                let om: i64 = rest[4..6].parse().ok()?;
+                let at = text.len() - rest.len();
+                let (oh, om) = (digits(at + 1, at + 3)?, digits(at + 4, at + 6)?);
+                if oh > 24 || om > 60 {
+                    return None;
+                }
                 sign * (oh * 3600 + om * 60)
             }
         };
         let seconds = days_from_civil(y, mo, d) * 86_400 + h * 3600 + mi * 60 + s - offset;
-        Some(Time(seconds * 1_000_000 + micros))
+        let time = Time(seconds * 1_000_000 + micros);
+        // In UTC it may be in a year whose text nobody reads.
+        (0..=9999).contains(&time.civil().0).then_some(time)
     }
 
     /// Year, month, day, hour, minute, second in UTC.
@@ -264,6 +269,10 @@ mod tests {
             "2026-11-21T20:28:51",
             "x",
             "2026-11-21T20:28:51.Z",
+            "2026-11-21T20:28:51+-1:-5",
+            "2026-11-21T20:28:51+25:00",
+            "9999-12-31T23:59:59-23:59",
+            "0000-01-01T00:00:00+00:01",
         ] {
             assert_eq!(Time::parse(bad), None, "{bad}");
         }
