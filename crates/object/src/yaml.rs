@@ -8,13 +8,18 @@ use crate::Value;
 /// Reads one YAML document (JSON is one too). The error says what is wrong and where. Aliases,
 /// depth and size are bounded by the parser's budget.
 pub fn decode(text: &str) -> Result<Value, String> {
-    serde_saphyr::from_str::<Value>(text).map_err(|e| e.to_string())
+    serde_saphyr::from_str_with_options::<Value>(text, options()).map_err(|e| e.to_string())
+}
+
+/// As upstream reads plain scalars: `0644` is octal.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { legacy_octal_numbers: true }
 }
 
 /// Reads one YAML document in which keys may stand twice: the last counts. Gives Go's text about
 /// the first that does.
 pub fn decode_loose(text: &str) -> Result<(Value, Option<String>), String> {
-    let twice = match serde_saphyr::from_str::<Value>(text) {
+    let twice = match serde_saphyr::from_str_with_options::<Value>(text, options()) {
         Ok(value) => return Ok((value, None)),
         Err(error) => match error.without_snippet() {
             serde_saphyr::Error::DuplicateMappingKey { key, location } => {
@@ -25,9 +30,8 @@ pub fn decode_loose(text: &str) -> Result<(Value, Option<String>), String> {
             _ => return Err(error.to_string()),
         },
     };
-    let options = serde_saphyr::options! {
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-    };
+    let mut options = options();
+    options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::LastWins;
     let value = serde_saphyr::from_str_with_options::<Value>(text, options);
     Ok((value.map_err(|e| e.to_string())?, Some(twice)))
 }
@@ -54,7 +58,9 @@ mod tests {
 
     #[test]
     fn manifests_read_as_clients_write_them() {
-        let v = decode("apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    args: ['-c', \"x\"]\n    ports: [{containerPort: 80}]\n  x: 0644\n  y: ~\n").unwrap();
+        let v = decode("apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    args: ['-c', \"x\"]\n    ports: [{containerPort: 80}]\n  x: 0644\n  y: ~\n  z: 08\n").unwrap();
+        assert_eq!(v.at("spec.x").as_i64(), Some(0o644));
+        assert_eq!(v.at("spec.z").as_f64(), Some(8.0));
         assert_eq!(v.at("spec.containers").items()[0].at("args").items()[1].str(), "x");
         assert_eq!(
             v.at("spec.containers").items()[0].at("ports").items()[0].at("containerPort").as_i64(),
