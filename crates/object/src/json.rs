@@ -200,6 +200,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_keep_their_value() {
+        for text in ["1.8446467440737439e+27", "0.1", "1e+23", "5e-324", "9007199254740993"] {
+            assert_eq!(to_string(&decode(text.as_bytes()).unwrap()), text);
+        }
+        assert_eq!(
+            decode(b"1844646744073744073709951615").unwrap().as_f64(),
+            Some(1.844646744073744e27)
+        );
+    }
+
+    #[test]
     fn duplicates_are_reported_and_the_last_wins() {
         let d = decode_strict(br#"{"a":{"b":1,"b":2},"c":[{"d":1,"d":2}]}"#).unwrap();
         assert_eq!(d.duplicates, ["a.b", "c[0].d"]);
