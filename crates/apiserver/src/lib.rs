@@ -27,6 +27,8 @@ mod decode;
 mod endpoints;
 mod extensions;
 mod filter;
+#[doc(hidden)]
+pub mod fuzz;
 mod handle;
 mod http;
 mod limits;

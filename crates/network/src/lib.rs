@@ -17,6 +17,8 @@ mod config;
 mod conntrack;
 mod error;
 mod features;
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod netlink;
 mod netns;

@@ -94,7 +94,7 @@ fn message(service: &str) -> Bytes {
 }
 
 /// `HealthCheckResponse.status` from gRPC's frame; field 1 as a varint, 0 where it is absent.
-fn status(frame: &[u8]) -> Option<u64> {
+pub(crate) fn status(frame: &[u8]) -> Option<u64> {
     let len = u32::from_be_bytes(frame.get(1..5)?.try_into().ok()?) as usize;
     let mut rest = frame.get(5..5 + len)?;
     if frame[0] != 0 {

@@ -19,6 +19,8 @@ mod container;
 mod dispatcher;
 pub mod dns;
 mod eviction;
+#[doc(hidden)]
+pub mod fuzz;
 mod grpc;
 mod hooks;
 mod housekeeping;

@@ -29,6 +29,8 @@ mod unpack;
 
 pub mod build;
 pub mod distribution;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod manifest;
 pub mod overlay;
 pub mod registry;

@@ -19,6 +19,11 @@ pub const LICENCE_REASON: &str = "the binary is distributed under Apache-2.0, so
 pub const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("imbl", "MPL-2.0+", "conditions apply to its own files alone, which are used unchanged"),
     ("imbl-sized-chunks", "MPL-2.0+", "conditions apply to its own files alone, unchanged here"),
+    (
+        "libfuzzer-sys",
+        "(MIT OR Apache-2.0) AND NCSA",
+        "it asks for its notice alone, and is not part of the binary",
+    ),
 ];
 
 /// Where packages may come from: crates.io, which keeps every version for ever.

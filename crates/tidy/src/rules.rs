@@ -83,6 +83,24 @@ pub const RULES: &[Rule] = &[
             "client",
         ],
     ),
+    // It reaches every decoder of bytes from outside, wherever it is.
+    rule(
+        "fuzz",
+        Role::Checks,
+        &[
+            "meta",
+            "object",
+            "cel",
+            "schema",
+            "patch",
+            "pod",
+            "apiserver",
+            "oci",
+            "network",
+            "node",
+            "cli",
+        ],
+    ),
     // It measures the binary from outside, as a user, and the kernel's part of a change alone.
     rule(
         "bench",

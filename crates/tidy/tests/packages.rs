@@ -15,7 +15,7 @@ use timonier_tidy::scan;
 /// Cargo's description of every package that a build for Linux uses.
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--format-version", "1"])
+        .args(["metadata", "--locked", "--all-features", "--format-version", "1"])
         .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
         .current_dir(scan::root())
         .output()

@@ -62,6 +62,12 @@ impl Handler {
         address.is_loopback() || self.clients.iter().any(|c| c.contains(address))
     }
 
+    /// How many records the answer to a request has.
+    pub async fn records(&self, request: &Request) -> usize {
+        let reply = self.reply(request).await;
+        reply.answers.len() + reply.authorities.len() + reply.additionals.len()
+    }
+
     async fn reply(&self, request: &Request) -> Reply {
         if !self.is_client(request.src().ip()) {
             return Reply::failed(ResponseCode::Refused);

@@ -15,10 +15,10 @@ mod handlers;
 mod logs;
 mod lookup;
 mod query;
-mod spdy;
+pub(crate) mod spdy;
 mod stream;
 mod tls;
-mod websocket;
+pub(crate) mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -104,5 +104,12 @@ struct Imported {
     tags: Vec<Reference>,
 }
 
+/// Reads the manifest of a `docker save` archive; gives how many images it names.
+pub(crate) fn named(manifest: &[u8]) -> Result<usize> {
+    let items = docker::parse(manifest)?;
+    items.iter().try_for_each(|item| docker::tags(item).map(drop))?;
+    Ok(items.len())
+}
+
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,8 @@ mod answer;
 mod blobs;
 mod collect;
 mod lists;
-mod manifests;
-mod route;
+pub(crate) mod manifests;
+pub(crate) mod route;
 mod storage;
 mod uploads;
 

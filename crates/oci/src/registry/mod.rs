@@ -9,7 +9,7 @@ mod http;
 mod proxy;
 mod pull;
 mod push;
-mod token;
+pub(crate) mod token;
 
 pub use auth::{Auth, DockerConfig};
 

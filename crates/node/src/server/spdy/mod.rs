@@ -6,6 +6,6 @@ mod connection;
 #[cfg(test)]
 pub use connection::client;
 mod dictionary;
-mod frame;
+pub(crate) mod frame;
 
 pub use connection::{Connection, Stream, serve};
