@@ -18,6 +18,7 @@ mod set;
 mod tests;
 mod typed;
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -282,12 +283,12 @@ fn prune(typ: Typ<'_>, merged: &Value, all: &Managers, last: &FieldSet) -> Value
 }
 
 /// The fields that client-side apply has set and that are still so.
-fn applied_before(writer: &Writer<'_>, live: &Value) -> Vec<String> {
+fn applied_before(writer: &Writer<'_>, live: &Value) -> BTreeSet<String> {
     let typ = Typ::Known(writer.schema);
     let text = live.annotation(LAST_APPLIED).unwrap_or_default();
-    let Ok(last) = json::decode(text.as_bytes()) else { return Vec::new() };
+    let Ok(last) = json::decode(text.as_bytes()) else { return BTreeSet::new() };
     if last.api_version() != live.api_version() {
-        return Vec::new();
+        return BTreeSet::new();
     }
     let differ = compare(typ, &last, live);
     let own = typed::fields(typ, &last)
