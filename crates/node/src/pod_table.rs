@@ -46,6 +46,10 @@ pub enum TableError {
     NoPrevious { container: String, pod: String },
     #[error("container not running ({0})")]
     NotRunning(String),
+    /// There is nothing to execute commands in. The text has no colon: clients try to read a
+    /// refusal as YAML, and one with a colon would be an empty `Status` to them.
+    #[error("container not found (\"{0}\")")]
+    NotFound(String),
 }
 
 /// The pods of the node by namespace and name. Cheap to clone; all clones share the content.
@@ -90,9 +94,13 @@ impl PodTable {
         name: &str,
         container: &str,
     ) -> Result<ContainerEntry, TableError> {
-        match self.container(namespace, name, container)? {
-            found if found.state == State::Running => Ok(found),
-            _ => Err(TableError::NotRunning(container.to_string())),
+        match self.container(namespace, name, container) {
+            Ok(found) if found.state == State::Running => Ok(found),
+            Ok(_) => Err(TableError::NotRunning(container.to_string())),
+            Err(TableError::Waiting { container, .. } | TableError::NoContainer { container, .. }) => {
+                Err(TableError::NotFound(container))
+            }
+            Err(other) => Err(other),
         }
     }
 
@@ -164,6 +172,11 @@ mod tests {
         assert_eq!(table.log_path("n", "p", "a", false).unwrap(), PathBuf::from("/l"));
         assert!(matches!(table.log_path("n", "p", "a", true), Err(TableError::NoPrevious { .. })));
         assert!(matches!(table.running("n", "p", "a"), Err(TableError::NotRunning(_))));
+        for waiting in ["b", "c"] {
+            let text = table.running("n", "p", waiting).unwrap_err().to_string();
+            assert_eq!(text, format!("container not found (\"{waiting}\")"));
+            assert!(timonier_object::yaml::decode(&text).unwrap().as_str().is_some());
+        }
         assert_eq!(
             table.container("n", "p", "b").unwrap_err().to_string(),
             "container \"b\" in pod \"p\" is waiting to start: ContainerCreating"

@@ -57,7 +57,7 @@ impl From<TableError> for LookupError {
     fn from(error: TableError) -> Self {
         let code = match error {
             TableError::NoPod(_) => 404,
-            TableError::NotRunning(_) => 500,
+            TableError::NotRunning(_) | TableError::NotFound(_) => 500,
             TableError::NoContainer { .. }
             | TableError::Waiting { .. }
             | TableError::NoPrevious { .. } => 400,
