@@ -12,10 +12,11 @@ use smol_str::SmolStr;
 use timonier_meta::{ApiError, Cause, Reason};
 use timonier_object::Value;
 use timonier_patch::apply::{self, ApplyError, Writer};
-use timonier_schema::InitialStatus;
+use timonier_schema::{Catalogue, InitialStatus};
 
 use crate::call::Call;
 use crate::strategy::Part;
+use crate::subresources::scale;
 
 /// The longest name of a manager.
 const MAX_NAME: usize = 128;
@@ -57,22 +58,38 @@ pub fn apply(
     force: bool,
 ) -> Result<Value, ApiError> {
     let writer = writer(call, ignored(call, part));
-    apply::apply(&writer, live, applied, force).map_err(|error| {
-        let message = error.message();
-        match error {
-            ApplyError::Untyped(_) => ApiError::new(500, Reason::Unknown, message),
-            ApplyError::Conflicts(list) => {
-                let mut error = ApiError::new(409, Reason::Conflict, message);
-                let cause = |(manager, field): (String, String)| Cause {
-                    reason: "FieldManagerConflict".into(),
-                    message: format!("conflict with {manager}"),
-                    field,
-                };
-                error.causes = list.into_iter().map(cause).collect();
-                error
-            }
+    apply::apply(&writer, live, applied, force).map_err(refusal)
+}
+
+/// Applies a scale to the live one, whose managers are the object's that manage replicas.
+pub fn apply_scale(
+    call: &Call<'_>,
+    live: &Value,
+    applied: &Value,
+    force: bool,
+) -> Result<Value, ApiError> {
+    let catalogue = Catalogue::builtin();
+    let schema = catalogue.schema_of(&scale::KIND);
+    let schema = schema.ok_or_else(|| ApiError::internal("no schema of scales"))?;
+    let writer = Writer { schema, ..writer(call, &[]) };
+    apply::apply(&writer, live, applied, force).map_err(refusal)
+}
+
+fn refusal(error: ApplyError) -> ApiError {
+    let message = error.message();
+    match error {
+        ApplyError::Untyped(_) => ApiError::new(500, Reason::Unknown, message),
+        ApplyError::Conflicts(list) => {
+            let mut error = ApiError::new(409, Reason::Conflict, message);
+            let cause = |(manager, field): (String, String)| Cause {
+                reason: "FieldManagerConflict".into(),
+                message: format!("conflict with {manager}"),
+                field,
+            };
+            error.causes = list.into_iter().map(cause).collect();
+            error
         }
-    })
+    }
 }
 
 /// Sets or removes an object's managers.

@@ -326,8 +326,8 @@ impl Change<'_> {
         .await
     }
 
-    /// Server-side apply of the body.
-    async fn apply(&self, part: Part) -> Result<(u16, Object), ApiError> {
+    /// Server-side apply of the body, to a part of the object or to its scale.
+    async fn apply(&self, part: Option<Part>) -> Result<(u16, Object), ApiError> {
         let call = self.call;
         let options = WriteQuery::parse_apply(self.query)?;
         let text = std::str::from_utf8(self.body)
@@ -338,18 +338,14 @@ impl Change<'_> {
             _ => yaml::decode_loose(text)
                 .map_err(|why| ApiError::bad_request(format!("error decoding YAML: {why}")))?,
         };
-        let (created, object) = patch::apply_object(
-            call,
-            applied,
-            part,
-            &WriteQuery {
-                // A key set twice is an error before anything is stored.
-                dry_run: options.dry_run
-                    || duplicate.is_some() && options.field_validation == FieldValidation::Strict,
-                ..options.clone()
-            },
-        )
-        .await?;
+        let strict = options.field_validation == FieldValidation::Strict;
+        // A key set twice is an error before anything is stored.
+        let dry_run = options.dry_run || duplicate.is_some() && strict;
+        let dry = WriteQuery { dry_run, ..options.clone() };
+        let (created, object) = match part {
+            Some(part) => patch::apply_object(call, applied, part, &dry).await?,
+            None => (false, scale::apply(call, applied, &dry).await?),
+        };
         match (duplicate, options.field_validation) {
             (Some(why), FieldValidation::Strict) => {
                 let text = format!("error strict decoding YAML: {why}");
@@ -364,8 +360,9 @@ impl Change<'_> {
     async fn patch(&self) -> Result<(u16, Object), ApiError> {
         let kind = patch::kind(&body::content_type(self.headers))?;
         match (kind, self.call.info.subresource.as_str()) {
-            (PatchType::Apply, "") => self.apply(Part::Main).await,
-            (PatchType::Apply, "status") => self.apply(Part::Status).await,
+            (PatchType::Apply, "") => self.apply(Some(Part::Main)).await,
+            (PatchType::Apply, "status") => self.apply(Some(Part::Status)).await,
+            (PatchType::Apply, "scale") => self.apply(None).await,
             (PatchType::Apply, _) => Err(patch::apply_unsupported()),
             _ => Ok((200, self.patch_part(kind).await?)),
         }

@@ -97,9 +97,9 @@ impl PodTable {
         match self.container(namespace, name, container) {
             Ok(found) if found.state == State::Running => Ok(found),
             Ok(_) => Err(TableError::NotRunning(container.to_string())),
-            Err(TableError::Waiting { container, .. } | TableError::NoContainer { container, .. }) => {
-                Err(TableError::NotFound(container))
-            }
+            Err(
+                TableError::Waiting { container, .. } | TableError::NoContainer { container, .. },
+            ) => Err(TableError::NotFound(container)),
             Err(other) => Err(other),
         }
     }

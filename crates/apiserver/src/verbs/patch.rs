@@ -1,7 +1,7 @@
 //! `patch`: change an object, or its status, by a description of the change.
 
 use timonier_client::PatchType;
-use timonier_meta::{ApiError, Reason};
+use timonier_meta::{ApiError, GroupVersionKind, Reason};
 use timonier_object::Value;
 use timonier_patch::{PatchError, apply_json_patch, apply_merge_patch, apply_strategic};
 
@@ -41,7 +41,7 @@ pub async fn apply_object(
     options: &WriteQuery,
 ) -> Result<(bool, Object), ApiError> {
     let name = call.info.path_name();
-    check_applied(call, &applied)?;
+    check_applied(&call.row.gvk, &applied)?;
     check_name(&mut applied, name)?;
     strategy::set_namespace(call, &mut applied)?;
     let subresource = call.info.subresource.as_str();
@@ -76,8 +76,8 @@ pub async fn apply_object(
 
 const ATTEMPTS: usize = 10;
 
-fn check_applied(call: &Call<'_>, applied: &Value) -> Result<(), ApiError> {
-    let gvk = &call.row.gvk;
+/// Refuses what is of another kind or says itself who manages what.
+pub fn check_applied(gvk: &GroupVersionKind, applied: &Value) -> Result<(), ApiError> {
     let same =
         applied.kind() == gvk.kind && applied.api_version() == gvk.group_version().to_string();
     if !same {
@@ -156,7 +156,7 @@ pub const ACCEPTED: &str = "application/json-patch+json, application/merge-patch
 /// What subresources take that are no parts of an object.
 const WITHOUT_APPLY: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
 
-/// Server-side apply is for objects and their status.
+/// Server-side apply is for objects, their status and their scale.
 pub fn apply_unsupported() -> ApiError {
     unsupported(WITHOUT_APPLY)
 }

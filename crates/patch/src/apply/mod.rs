@@ -13,6 +13,7 @@ mod compare;
 mod managers;
 mod merge;
 mod path;
+pub mod scale;
 mod set;
 #[cfg(test)]
 mod tests;
