@@ -4,6 +4,7 @@
 mod certificate;
 pub mod devices;
 mod job;
+mod lease;
 mod namespace;
 pub mod pod;
 
@@ -20,6 +21,7 @@ pub fn on_create(call: &Call<'_>, object: &mut Value) {
         ("", "namespaces") => namespace::on_create(object),
         ("", "pods") => pod::on_create(object),
         ("batch", "jobs") => job::on_create(object),
+        ("coordination.k8s.io", "leases") => lease::drop_disabled(object),
         ("apiextensions.k8s.io", _) => extensions::on_create(object),
         ("apiregistration.k8s.io", "apiservices") => {
             // What this server answers itself is there from the first moment.
@@ -45,6 +47,7 @@ pub fn on_update(call: &Call<'_>, new: &mut Value, old: &Value) {
         ("apiextensions.k8s.io", _) if call.info.subresource.is_empty() => {
             extensions::on_update(new);
         }
+        ("coordination.k8s.io", "leases") => lease::drop_disabled(new),
         ("", "namespaces") if call.info.subresource != "finalize" => namespace::on_update(new, old),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             certificate::on_update(call, new, old)

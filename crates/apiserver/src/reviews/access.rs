@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use timonier_meta::{ApiError, FieldError, FieldPath, Requirement, Selector};
+use timonier_meta::{ApiError, Requirement, Selector};
 use timonier_object::{Value, value};
 use timonier_policy::{Attributes, Authorizer, Decision, User};
+use timonier_schema::rules;
 
 use crate::call::Call;
+use crate::strategy;
 
 /// Answers for the user that the review names.
 pub fn of_subject(call: &Call<'_>, review: Value) -> Result<Value, ApiError> {
@@ -21,53 +23,24 @@ pub fn of_subject(call: &Call<'_>, review: Value) -> Result<Value, ApiError> {
             .map(|(k, v)| (k.into(), v.items().iter().map(Value::smol).collect()))
             .collect(),
     };
-    let mut errors = Vec::new();
-    if user.name.is_empty() && user.groups.is_empty() {
-        let text = "at least one of user or group must be specified";
-        errors.push(FieldError::invalid_str(&FieldPath::new("spec.user"), "", text));
-    }
-    if call.row.namespaced {
-        let namespace = spec.at("resourceAttributes.namespace").str();
-        if namespace != call.namespace() {
-            let path = FieldPath::new("spec.resourceAttributes.namespace");
-            let text = format!("must match metadata.namespace: {}", call.namespace());
-            errors.push(FieldError::invalid_str(&path, namespace, text));
-        }
-    }
-    answer(call, &user, review, errors)
+    answer(call, &user, review)
 }
 
 /// Answers for the user that asks.
 pub fn of_self(call: &Call<'_>, review: Value) -> Result<Value, ApiError> {
-    answer(call, call.user, review, Vec::new())
+    answer(call, call.user, review)
 }
 
-fn answer(
-    call: &Call<'_>,
-    user: &User,
-    mut review: Value,
-    mut errors: Vec<FieldError>,
-) -> Result<Value, ApiError> {
-    let spec = review.at("spec").clone();
-    let (of_resource, of_path) =
-        (spec.get("resourceAttributes"), spec.get("nonResourceAttributes"));
-    let path = FieldPath::new("spec.resourceAttributes");
-    match (of_resource, of_path) {
-        (Some(_), Some(_)) => errors.push(FieldError::invalid(
-            &FieldPath::new("spec.nonResourceAttributes"),
-            of_path.unwrap_or(&Value::Null),
-            "cannot be specified in combination with resourceAttributes",
-        )),
-        (None, None) => errors.push(FieldError::invalid(
-            &path,
-            "null",
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        )),
-        _ => {}
+fn answer(call: &Call<'_>, user: &User, mut review: Value) -> Result<Value, ApiError> {
+    if call.row.namespaced {
+        strategy::set_namespace(call, &mut review)?;
     }
+    let errors = rules::validate_create(&call.row, &review);
     if !errors.is_empty() {
         return Err(call.invalid("", &errors));
     }
+    let spec = review.at("spec").clone();
+    let of_resource = spec.get("resourceAttributes");
     let fields = of_resource.map(fields_of).unwrap_or_default();
     let decision = match of_resource {
         Some(a) => call.server.authorize(&Attributes {

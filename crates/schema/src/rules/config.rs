@@ -7,7 +7,9 @@ use timonier_meta::names;
 use timonier_object::{Value, json};
 
 use super::at::{At, Errors, immutable};
-use super::common::{at_most_all, check, int_or_percent, label_selector, labels, show_str};
+use super::common::{
+    at_most_all, check, conditions, int_or_percent, label_selector, labels, show_str,
+};
 use super::pod::{resources, tolerations};
 
 /// The most bytes of a Secret's or ConfigMap's values together.
@@ -222,7 +224,15 @@ pub fn runtime_class(e: &mut Errors, new: &Value, old: Option<&Value>) {
         resources::resources(e, &at, resources::Owner::Container, &BTreeSet::new());
     }
     labels(e, &top.get("scheduling.nodeSelector"));
-    tolerations(e, &top.get("scheduling.tolerations"));
+    let list = top.get("scheduling.tolerations");
+    tolerations(e, &list);
+    let keys = ["key", "operator", "value", "effect"];
+    let same = |a: &Value, b: &Value| keys.iter().all(|key| a.at(key) == b.at(key));
+    for (i, item) in list.items().enumerate() {
+        if list.value.items()[..i].iter().any(|before| same(before, item.value)) {
+            item.duplicate(e);
+        }
+    }
 }
 
 /// Checks a pod disruption budget.
@@ -254,6 +264,7 @@ pub fn budget(e: &mut Errors, new: &Value) {
 /// Checks a written status of a budget.
 pub fn budget_status(e: &mut Errors, new: &Value) {
     let status = At::top(new).get("status");
+    conditions(e, &status.get("conditions"));
     for field in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
         status.get(field).non_negative(e);
     }
@@ -288,6 +299,28 @@ mod tests {
             ]
         );
         assert!(found[2].starts_with("data[b/c]: Invalid value: \"b/c\": a valid config key"));
+    }
+
+    #[test]
+    fn tolerations_of_a_class_are_unique() {
+        let of = |seconds: i64| value!({ "key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds });
+        let class = value!({ "handler": "h", "scheduling": { "tolerations": [(of(1)), (of(2)), { "key": "l", "operator": "Exists" }] } });
+        let found = texts(|e| runtime_class(e, &class, None));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("scheduling.tolerations[1]: Duplicate value: {"), "{found:?}");
+    }
+
+    #[test]
+    fn budgets_say_their_conditions_in_full() {
+        let budget = value!({ "status": { "conditions": [{ "type": "DisruptionAllowed", "status": "True" }], "expectedPods": (-1) } });
+        assert_eq!(
+            texts(|e| budget_status(e, &budget)),
+            [
+                "status.conditions[0].lastTransitionTime: Required value",
+                "status.conditions[0].reason: Required value",
+                "status.expectedPods: Invalid value: -1: must be greater than or equal to 0",
+            ]
+        );
     }
 
     #[test]

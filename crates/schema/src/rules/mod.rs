@@ -32,6 +32,7 @@ mod pod;
 mod policies;
 mod quota;
 mod rbac;
+mod reviews;
 mod service;
 mod statefulset;
 mod storage;
@@ -135,6 +136,9 @@ fn changed_status(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value,
         ("storage.k8s.io", "VolumeAttachment") => storage::attachments::attachment_status(e, new),
         ("flowcontrol.apiserver.k8s.io", _) => flow::conditions(e, new),
         (DEVICES, "ResourceClaim") => devices::status(e, new, old),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
+            policies::policy_status(e, new);
+        }
         ("networking.k8s.io", "Ingress") => {
             let path = "status.loadBalancer.ingress";
             let (new, old) = (at::At::top(new), at::At::top(old));
@@ -210,6 +214,8 @@ fn either(e: &mut Vec<FieldError>, group: &str, kind: &str, new: &Value, old: Op
         (DEVICES, "ResourceClaimTemplate") => devices::template(e, new, old),
         (DEVICES, "DeviceClass") => devices::class(e, new),
         (DEVICES, "ResourceSlice") => devices::slice(e, new, old),
+        ("authorization.k8s.io", "SelfSubjectRulesReview") => {}
+        ("authorization.k8s.io", kind) => reviews::access(e, new, kind),
         (RBAC, "Role") => rbac::role(e, new, true),
         (RBAC, "ClusterRole") => rbac::role(e, new, false),
         (RBAC, "RoleBinding") => rbac::binding(e, new, old, true),

@@ -250,6 +250,19 @@ fn match_resources(e: &mut Errors, at: &At<'_>) {
     }
 }
 
+/// Checks a written status of a ValidatingAdmissionPolicy. That places are JSONPath is not checked.
+pub fn policy_status(e: &mut Errors, new: &Value) {
+    let status = At::top(new).get("status");
+    for warning in status.get("typeChecking.expressionWarnings").items() {
+        warning.get("warning").demand(e);
+        let place = warning.get("fieldRef");
+        if place.str().trim().is_empty() {
+            place.required(e, "");
+        }
+    }
+    super::common::conditions(e, &status.get("conditions"));
+}
+
 /// Checks a ValidatingAdmissionPolicyBinding.
 pub fn binding(e: &mut Errors, new: &Value) {
     let spec = At::top(new).get("spec");
@@ -363,6 +376,23 @@ mod tests {
                 "spec.validations[1].reason: Unsupported value: \"NotFound\": supported values: \"Forbidden\", \"Invalid\", \"RequestEntityTooLarge\", \"Unauthorized\"",
                 "spec.auditAnnotations[0].valueExpression: Invalid value: \"variables.big ? 'big' : ''\": compilation failed: ERROR: <input>:1:10: undefined field 'big'\n | variables.big ? 'big' : ''\n | .........^",
             ]
+        );
+    }
+
+    #[test]
+    fn statuses() {
+        let bad = value!({ "status": { "typeChecking": { "expressionWarnings": [{ "fieldRef": " " }] }, "conditions": [{}] } });
+        let found = texts(policy_status, &bad);
+        assert_eq!(
+            found[..2],
+            [
+                "status.typeChecking.expressionWarnings[0].warning: Required value",
+                "status.typeChecking.expressionWarnings[0].fieldRef: Required value",
+            ]
+        );
+        assert!(
+            found[2].starts_with("status.conditions[0].type: Invalid value: \"\""),
+            "{found:?}"
         );
     }
 

@@ -27,6 +27,7 @@ pub fn attachment(e: &mut Errors, new: &Value, old: Option<&Value>) {
         (false, true) if name.is_empty() => {
             name.required(e, "must specify non empty persistentVolumeName");
         }
+        (true, false) => super::volumes::inline(e, &inline),
         _ => {}
     }
     let node = top.get("spec.nodeName");
@@ -139,6 +140,29 @@ mod tests {
             texts(|e| attachment(e, &other, None)),
             [
                 "spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_volume_of_its_own_is_csi() {
+        let of = |spec: Value| {
+            let attached = value!({ "spec": { "attacher": "csi.example", "nodeName": "n",
+                "source": { "inlineVolumeSpec": (spec) } } });
+            texts(|e| attachment(e, &attached, None))
+        };
+        let good = value!({ "accessModes": ["ReadWriteOnce"], "csi": { "driver": "csi.example", "volumeHandle": "h" } });
+        assert_eq!(of(good), [""; 0]);
+        assert_eq!(
+            of(
+                value!({ "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "c",
+                "persistentVolumeReclaimPolicy": "Delete", "hostPath": { "path": "/a" } })
+            ),
+            [
+                "spec.source.inlineVolumeSpec.capacity: Forbidden: may not be specified in the context of inline volumes",
+                "spec.source.inlineVolumeSpec.csi: Required value: has to be specified in the context of inline volumes",
+                "spec.source.inlineVolumeSpec.persistentVolumeReclaimPolicy: Forbidden: may only be Retain in the context of inline volumes",
+                "spec.source.inlineVolumeSpec.storageClassName: Forbidden: may not be specified in the context of inline volumes",
             ]
         );
     }

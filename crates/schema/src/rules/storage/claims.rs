@@ -2,7 +2,7 @@
 
 use alloc::format;
 
-use timonier_meta::names;
+use timonier_meta::{FieldError, names};
 use timonier_object::Value;
 
 use super::super::at::{At, Errors, IMMUTABLE, NOT_POSITIVE, immutable, same};
@@ -174,6 +174,36 @@ pub fn update_status(e: &mut Errors, new: &Value) {
                 amount.bad(e, value, "must be a valid resource quantity");
             }
         }
+    }
+    let (statuses, amounts) =
+        (status.get("allocatedResourceStatuses"), status.get("allocatedResources"));
+    for (key, state) in statuses.value.entries() {
+        resource_key(e, &statuses, key);
+        if !RESIZES.contains(&state.str()) {
+            e.push(FieldError::not_supported(&statuses.path, key, &RESIZES));
+        }
+    }
+    amounts.value.entries().for_each(|(key, _)| resource_key(e, &amounts, key));
+}
+
+/// How far the growth of a claim is.
+const RESIZES: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
+
+/// Of the resources without a domain, or with Kubernetes' own, only `storage` can be meant.
+fn resource_key(e: &mut Errors, at: &At<'_>, key: &str) {
+    let wrong = names::qualified_name(key);
+    for why in &wrong {
+        at.bad(e, super::super::common::show_str(key), why.as_str());
+    }
+    let native = !key.contains('/') || key.contains("kubernetes.io/");
+    if wrong.is_empty() && native && key != "storage" {
+        e.push(FieldError::not_supported(&at.path, key, &["storage"]));
     }
 }
 

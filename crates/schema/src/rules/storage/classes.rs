@@ -1,7 +1,8 @@
 //! Storage classes, volume attribute classes, CSI drivers.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::ToString;
+use alloc::vec::Vec;
 
 use timonier_meta::names;
 use timonier_object::Value;
@@ -29,8 +30,15 @@ pub fn storage_class(e: &mut Errors, new: &Value, old: Option<&Value>) {
     } else {
         mode.required(e, "");
     }
-    for term in top.get("allowedTopologies").items() {
+    topologies(e, &top.get("allowedTopologies"));
+}
+
+fn topologies(e: &mut Errors, at: &At<'_>) {
+    type Term<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+    let mut before: Vec<Term<'_>> = Vec::new();
+    for term in at.items() {
         let mut keys = BTreeSet::new();
+        let mut all = Term::new();
         for item in term.get("matchLabelExpressions").items() {
             let (key, values) = (item.get("key"), item.get("values"));
             if values.is_empty() {
@@ -46,7 +54,13 @@ pub fn storage_class(e: &mut Errors, new: &Value, old: Option<&Value>) {
             if !keys.insert(key.str()) {
                 key.bad_duplicate(e, key.str());
             }
+            all.insert(key.str(), seen);
         }
+        // An empty term equals what upstream has in its list from the start.
+        if all.is_empty() || before.contains(&all) {
+            term.get("matchLabelExpressions").bad_duplicate(e, "");
+        }
+        before.push(all);
     }
 }
 
@@ -162,6 +176,23 @@ mod tests {
     use timonier_object::value;
 
     use super::*;
+
+    #[test]
+    fn topologies_differ() {
+        let term = value!({ "matchLabelExpressions": [{ "key": "zone", "values": ["a", "b"] }] });
+        let turned = value!({ "matchLabelExpressions": [{ "key": "zone", "values": ["b", "a"] }] });
+        let list = value!([term, turned, {}]);
+        let mut e = Errors::new();
+        topologies(&mut e, &At::new(&list, "allowedTopologies"));
+        let texts: Vec<_> = e.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "allowedTopologies[1].matchLabelExpressions: Duplicate value: \"\"",
+                "allowedTopologies[2].matchLabelExpressions: Duplicate value: \"\"",
+            ]
+        );
+    }
 
     #[test]
     fn a_class_keeps_its_provisioner() {

@@ -143,6 +143,41 @@ pub fn volume(e: &mut Errors, new: &Value, old: Option<&Value>) {
     }
 }
 
+/// Checks the volume that an attachment carries itself.
+pub fn inline(e: &mut Errors, spec: &At<'_>) {
+    let why = "may not be specified in the context of inline volumes";
+    for field in ["claimRef", "capacity"] {
+        if !spec.get(field).is_empty() {
+            spec.get(field).forbidden(e, why);
+        }
+    }
+    if !spec.get("csi").is_set() {
+        spec.get("csi").required(e, "has to be specified in the context of inline volumes");
+    }
+    let modes = spec.get("accessModes");
+    if modes.is_empty() {
+        modes.required(e, "");
+    }
+    sources::modes(e, &modes);
+    let reclaim = spec.get("persistentVolumeReclaimPolicy");
+    if !matches!(reclaim.str(), "" | "Retain") {
+        reclaim.forbidden(e, "may only be Retain in the context of inline volumes");
+    }
+    if spec.get("nodeAffinity").is_set() {
+        spec.get("nodeAffinity").forbidden(e, why);
+    }
+    source(e, spec, "");
+    if !spec.get("storageClassName").is_empty() {
+        spec.get("storageClassName").forbidden(e, why);
+    }
+    let mode = spec.get("volumeMode");
+    if mode.is_set() && mode.str() != "Filesystem" {
+        let why =
+            "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        mode.forbidden(e, why);
+    }
+}
+
 fn capacity(e: &mut Errors, at: &At<'_>) {
     if at.is_empty() {
         at.required(e, "");
