@@ -54,7 +54,6 @@ pub async fn apply(
         let mut scale = managed::apply_scale(call, now, &applied, options.force)?;
         // Not the live object's: only what is applied is a precondition.
         scale.set("metadata.resourceVersion", applied.resource_version());
-        scale.set("metadata.uid", applied.uid());
         Ok(scale)
     })
     .await

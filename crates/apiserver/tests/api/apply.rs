@@ -130,8 +130,8 @@ async fn the_status_is_applied_apart() {
     assert_eq!(entries.iter().filter(|e| e.at("subresource").str() == "status").count(), 1);
     assert_eq!(
         apply(&mut api, &format!("{path}/scale?fieldManager=s"), status).await.0,
-        415,
-        "a scale is not applied"
+        400,
+        "a Deployment is no Scale"
     );
 }
 

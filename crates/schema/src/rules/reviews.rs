@@ -5,7 +5,7 @@ use alloc::format;
 use timonier_meta::names;
 use timonier_object::{Value, value};
 
-use super::at::{At, Errors, same};
+use super::at::{At, Errors};
 use super::common::check;
 
 /// Checks a review of one of the three kinds that ask about one access.
@@ -38,7 +38,7 @@ pub fn access(e: &mut Errors, new: &Value, kind: &str) {
     if local {
         metadata.remove("namespace");
     }
-    if !same(&metadata, &Value::Null) {
+    if metadata.entries().any(|(_, value)| !value.is_empty()) {
         let why = if local { "must be empty except for namespace" } else { "must be empty" };
         top.get("metadata").invalid(e, why);
     }
