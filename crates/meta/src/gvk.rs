@@ -182,6 +182,7 @@ pub mod resources {
         SECRETS = "", "v1", "secrets";
         CONFIGMAPS = "", "v1", "configmaps";
         APISERVICES = "apiregistration.k8s.io", "v1", "apiservices";
+        CLUSTERROLEBINDINGS = "rbac.authorization.k8s.io", "v1", "clusterrolebindings";
         SERVICEACCOUNTS = "", "v1", "serviceaccounts";
         REPLICATIONCONTROLLERS = "", "v1", "replicationcontrollers";
         PERSISTENTVOLUMES = "", "v1", "persistentvolumes";

@@ -6,8 +6,8 @@ use crate::{Attributes, Authorizer, Decision, groups};
 
 /// Allows `system:masters` and our own components everything, everybody the health, version and
 /// discovery paths, authenticated users the schemas and the questions about themselves, nodes that
-/// join a certificate request, and service accounts the issuer of their tokens and what serving an
-/// API needs. It has no opinion on the rest, which is refused where no other authorizer allows it.
+/// join a certificate request, and service accounts the issuer of their tokens. It has no opinion on
+/// the rest, which is refused where no other authorizer allows it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Builtin;
 
@@ -21,9 +21,6 @@ impl Authorizer for Builtin {
             return Decision::Allow(String::new());
         }
         if a.user.in_group(groups::SERVICE_ACCOUNTS) && reads_who_issues_tokens(a) {
-            return Decision::Allow(String::new());
-        }
-        if a.user.in_group(groups::SERVICE_ACCOUNTS) && serves_an_api(a) {
             return Decision::Allow(String::new());
         }
         if a.user.in_group(groups::BOOTSTRAPPERS) && asks_for_a_certificate(a) {
@@ -68,29 +65,6 @@ fn reads_who_issues_tokens(a: &Attributes<'_>) -> bool {
     !a.is_resource
         && a.verb_reads()
         && matches!(a.path, "/.well-known/openid-configuration" | "/openid/v1/jwks")
-}
-
-/// What a server behind an APIService cannot do without: upstream's roles
-/// `extension-apiserver-authentication-reader` and `system:auth-delegator`, and what the library
-/// of such servers reads before it is ready. As long as there are no roles, every service account
-/// has them; nothing of it is secret.
-fn serves_an_api(a: &Attributes<'_>) -> bool {
-    let reads = matches!(a.verb, "get" | "list" | "watch");
-    let read = match (a.group, a.resource) {
-        ("", "configmaps") => {
-            (a.namespace, a.name) == ("kube-system", "extension-apiserver-authentication")
-        }
-        ("", "namespaces") => true,
-        ("admissionregistration.k8s.io", _) => true,
-        ("flowcontrol.apiserver.k8s.io", "flowschemas" | "prioritylevelconfigurations") => true,
-        _ => false,
-    };
-    let asks = matches!(
-        (a.group, a.resource),
-        ("authentication.k8s.io", "tokenreviews")
-            | ("authorization.k8s.io", "subjectaccessreviews")
-    );
-    a.is_resource && a.subresource.is_empty() && (reads && read || a.verb == "create" && asks)
 }
 
 /// Upstream's role `system:node-bootstrapper`.
@@ -166,19 +140,6 @@ mod tests {
         let group = "authentication.k8s.io";
         assert!(allowed(&account, "create", "", group, "selfsubjectreviews"));
         assert!(!allowed(&nobody, "create", "", group, "selfsubjectreviews"));
-        assert!(allowed(&account, "create", "", group, "tokenreviews"));
-        assert!(!allowed(&nobody, "create", "", group, "tokenreviews"));
-        assert!(allowed(&account, "list", "", "", "namespaces"));
-        assert!(!allowed(&account, "delete", "", "", "namespaces"));
-        for (name, is) in [("extension-apiserver-authentication", true), ("other", false)] {
-            let map = Attributes {
-                is_resource: true,
-                resource: "configmaps",
-                namespace: "kube-system",
-                name,
-                ..Attributes::of_path(&account, "get", "")
-            };
-            assert_eq!(matches!(Builtin.authorize(&map), Decision::Allow(_)), is, "{name}");
-        }
+        assert!(!allowed(&account, "create", "", group, "tokenreviews"));
     }
 }

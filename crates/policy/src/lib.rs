@@ -20,6 +20,7 @@ extern crate alloc;
 mod attributes;
 mod builtin;
 pub mod conditions;
+pub mod delegator;
 pub mod limits;
 pub mod mountable_secrets;
 pub mod node;

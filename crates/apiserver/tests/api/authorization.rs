@@ -68,3 +68,26 @@ async fn masters_act_as_others() {
     assert_eq!(who.at("status.userInfo.username").str(), "jane");
     assert_eq!(who.at("status.userInfo.groups").to_string(), "[\"dev\",\"system:authenticated\"]");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_delegator_may_ask_and_no_other_account() {
+    let mut api = Api::start().await;
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let mut account = api.another(Some(User::service_account("a", "server", "u"))).await;
+    let mut other = api.another(Some(User::service_account("a", "default", "u"))).await;
+    let review = value!({ "spec": { "token": "x" } });
+    account.fails("POST", reviews, &review, 403).await;
+    account.fails("GET", "/api/v1/namespaces", &Value::Null, 403).await;
+    let binding = value!({ "metadata": { "name": "a:auth-delegator" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": "system:auth-delegator" },
+        "subjects": [{ "kind": "ServiceAccount", "namespace": "a", "name": "server" }] });
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    api.create(bindings, binding).await;
+    account.create(reviews, review.clone()).await;
+    account.get("/api/v1/namespaces").await;
+    account.fails("GET", PODS, &Value::Null, 403).await;
+    other.fails("POST", reviews, &review, 403).await;
+    api.call("DELETE", &format!("{bindings}/a:auth-delegator"), &Value::Null).await;
+    account.fails("POST", reviews, &review, 403).await;
+}
