@@ -12,13 +12,14 @@ use timonier_policy::{Authorizer, Builtin, User};
 use timonier_schema::Catalogue;
 use timonier_store::Store;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use crate::admission::policies::cache::Cache;
 use crate::aggregation::{self, Aggregator};
 use crate::auth::token::TokenKey;
 use crate::bootstrap;
 use crate::client::InProcess;
-use crate::config::{Config, Error};
+use crate::config::{Config, Error, KubeletTls};
 use crate::extensions::Extensions;
 use crate::limits::Limits;
 use crate::network::{self, Network};
@@ -42,6 +43,8 @@ pub struct ApiServer {
     pub(crate) network: Network,
     pub(crate) kubelets: Option<KubeletDialer>,
     pub(crate) aggregator: Aggregator,
+    /// The serving side of TLS, while it serves.
+    pub(crate) serving: RwLock<Option<TlsAcceptor>>,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     stop: watch::Sender<bool>,
@@ -96,6 +99,7 @@ impl ApiServer {
             aggregator,
             network,
             kubelets,
+            serving: RwLock::new(None),
             config,
             store,
             catalogue: RwLock::new(catalogue),
@@ -120,6 +124,11 @@ impl ApiServer {
     /// A client that reaches this server without HTTP, as `identity`.
     pub fn client(self: &Arc<Self>, identity: User) -> Arc<dyn Client> {
         Arc::new(InProcess::new(self.clone(), identity))
+    }
+
+    /// Shows another certificate to kubelets from now on.
+    pub fn set_kubelet_tls(&self, tls: &KubeletTls) -> Result<(), Error> {
+        self.kubelets.as_ref().map_or(Ok(()), |dialer| dialer.set(tls)).map_err(Error::Tls)
     }
 
     /// The rows served at the moment.

@@ -1,8 +1,8 @@
 //! The cluster's own certificates: one authority, and what it signs.
 //!
-//! Keys are ECDSA P-256, files 0600. The authority lives ten years, the rest one; `ensure` renews
-//! at every start whatever has less than 90 days left or lacks a name, so that a cluster that is
-//! restarted now and then never meets an expired certificate.
+//! Keys are ECDSA P-256, files 0600. The authority lives ten years, the rest one. `ensure` renews
+//! at every start whatever has less than a quarter of its life left or lacks a name; what runs on
+//! renews when [`renewal_due`] says.
 
 use std::fs;
 use std::net::IpAddr;
@@ -15,10 +15,11 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 
+use timonier_meta::Time;
+
 use crate::files;
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-const RENEW_BELOW: Duration = Duration::from_secs(90 * 86_400);
 
 /// What a certificate is for.
 pub struct Request<'a> {
@@ -84,9 +85,15 @@ impl Pki {
         {
             return Ok(KeyPairPem { certificate: c, key: k });
         }
+        self.renew(request)
+    }
+
+    /// A new certificate for a request, in the place of the one on disk.
+    pub fn renew(&self, request: &Request<'_>) -> Result<KeyPairPem> {
+        let file = |extension: &str| self.dir.join(format!("{}.{extension}", request.file));
         let pair = self.sign(request)?;
-        files::write_private(&key, pair.key.as_bytes())?;
-        files::write_private(&certificate, pair.certificate.as_bytes())?;
+        files::write_private(&file("key"), pair.key.as_bytes())?;
+        files::write_private(&file("crt"), pair.certificate.as_bytes())?;
         Ok(pair)
     }
 
@@ -189,20 +196,38 @@ fn is_good(certificate: &str, key: &str, request: &Request<'_>) -> bool {
     is_young(certificate) && carries(certificate, key, request)
 }
 
-/// Whether the certificate need not be renewed yet.
+/// Whether the certificate need not be renewed at a start: a quarter of its life is left.
 pub fn is_young(certificate: &str) -> bool {
-    seconds_left(certificate).is_some_and(|left| left >= RENEW_BELOW.as_secs() as i64)
+    life(certificate).is_some_and(|(from, to)| (to - now()) * 4 >= to - from)
 }
 
 /// Whether the certificate still holds.
 pub fn is_valid(certificate: &str) -> bool {
-    seconds_left(certificate).is_some_and(|left| left > 0)
+    life(certificate).is_some_and(|(_, to)| to > now())
 }
 
-fn seconds_left(certificate: &str) -> Option<i64> {
+/// When to renew a certificate: after 70 to 90 % of its life, where `random` says, so that nodes
+/// that joined together do not all ask at once (upstream's `nextRotationDeadline`). `None` where
+/// the certificate cannot be read.
+pub fn renewal_due(certificate: &str, random: u64) -> Option<Time> {
+    let (from, to) = life(certificate)?;
+    let life = to.saturating_sub(from).max(0);
+    // In thousandths of the life.
+    let share = 700 + i64::try_from(random % 201).unwrap_or(0);
+    Some(Time((from * 1000 + life * share) * 1000))
+}
+
+/// From when to when the certificate holds, Unix seconds.
+fn life(certificate: &str) -> Option<(i64, i64)> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Some(pem.parse_x509().ok()?.validity().not_after.timestamp() - now.as_secs() as i64)
+    let parsed = pem.parse_x509().ok()?;
+    let validity = parsed.validity();
+    Some((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() as i64
 }
 
 /// Whether the certificate names what is asked for, and the key can be read.
@@ -253,6 +278,22 @@ mod tests {
             addresses: vec!["127.0.0.1".parse().unwrap()],
             server: true,
         }
+    }
+
+    #[test]
+    fn certificates_are_due_after_most_of_their_life() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::open(dir.path(), "t").unwrap();
+        let first = pki.ensure(&request()).unwrap().certificate;
+        let (from, to) = life(&first).unwrap();
+        assert_eq!(to - from, YEAR.as_secs() as i64 + 3600);
+        let due = |random| renewal_due(&first, random).unwrap().0 / 1_000_000 - from;
+        let share = |n| (to - from) * n / 1000;
+        assert_eq!((due(0), due(200), due(201 + 57)), (share(700), share(900), share(757)));
+        assert!(is_young(&first) && is_valid(&first) && renewal_due("x", 0).is_none());
+        let second = pki.renew(&request()).unwrap().certificate;
+        assert_ne!(second, first);
+        assert_eq!(pki.ensure(&request()).unwrap().certificate, second, "it is the one on disk");
     }
 
     #[test]

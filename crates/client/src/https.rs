@@ -1,6 +1,6 @@
 //! The transport over HTTPS: for commands, for nodes on other machines, for tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -44,47 +44,63 @@ pub struct HttpsConfig {
 
 /// A [`Client`] over HTTPS.
 pub struct HttpsClient {
-    http: HyperClient<TlsConnector, Full<Bytes>>,
+    http: RwLock<Http>,
     server: String,
+    ca: String,
     authorization: Option<HeaderValue>,
+}
+
+type Http = HyperClient<TlsConnector, Full<Bytes>>;
+
+fn bad(what: &str, why: &dyn std::fmt::Display) -> ApiError {
+    ApiError::bad_request(format!("{what}: {why}"))
+}
+
+fn connections(ca: &str, client: Option<(&str, &str)>) -> Result<Http, ApiError> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        let certificate = certificate.map_err(|e| bad("certificate authority", &e))?;
+        roots.add(certificate).map_err(|e| bad("certificate authority", &e))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad("TLS", &e))?
+        .with_root_certificates(roots);
+    let tls = match client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|e| bad("client certificate", &e))?;
+            let key =
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| bad("client key", &e))?;
+            builder.with_client_auth_cert(chain, key).map_err(|e| bad("client certificate", &e))?
+        }
+    };
+    Ok(HyperClient::builder(TokioExecutor::new()).build(TlsConnector::new(tls)))
 }
 
 impl HttpsClient {
     /// Checks the configuration; connects with the first call.
     pub fn new(config: &HttpsConfig) -> Result<Self, ApiError> {
-        let bad = |what: &str, why: &dyn std::fmt::Display| {
-            ApiError::bad_request(format!("{what}: {why}"))
-        };
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(config.ca.as_bytes()) {
-            let certificate = certificate.map_err(|e| bad("certificate authority", &e))?;
-            roots.add(certificate).map_err(|e| bad("certificate authority", &e))?;
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| bad("TLS", &e))?
-            .with_root_certificates(roots);
-        let tls = match &config.client {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|e| bad("client certificate", &e))?;
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-                    .map_err(|e| bad("client key", &e))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|e| bad("client certificate", &e))?
-            }
-        };
+        let client = config.client.as_ref().map(|(certificate, key)| (&**certificate, &**key));
+        let http = RwLock::new(connections(&config.ca, client)?);
         let authorization = config
             .token
             .as_ref()
             .map(|t| HeaderValue::try_from(format!("Bearer {t}")).map_err(|e| bad("token", &e)))
             .transpose()?;
-        let http = HyperClient::builder(TokioExecutor::new()).build(TlsConnector::new(tls));
-        Ok(HttpsClient { http, server: config.server.trim_end_matches('/').into(), authorization })
+        let server = config.server.trim_end_matches('/').into();
+        Ok(HttpsClient { http, server, ca: config.ca.clone(), authorization })
+    }
+
+    /// Shows another client certificate (PEM) from now on. Requests and watches under way end as
+    /// they began; later ones use new connections.
+    pub fn set_certificate(&self, certificate: &str, key: &str) -> Result<(), ApiError> {
+        let http = connections(&self.ca, Some((certificate, key)))?;
+        *self.http.write().unwrap_or_else(PoisonError::into_inner) = http;
+        Ok(())
     }
 
     /// Sends a request to a path of the API and gives the answer's body, for what has no call of
@@ -117,7 +133,8 @@ impl HttpsClient {
             None => Bytes::new(),
         };
         let request = request.body(Full::new(bytes)).map_err(ApiError::internal)?;
-        let response = tokio::time::timeout(PATIENCE, self.http.request(request))
+        let http = self.http.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let response = tokio::time::timeout(PATIENCE, http.request(request))
             .await
             .map_err(|e| unreachable_server(&self.server, &e))?
             .map_err(|e| unreachable_server(&self.server, &e))?;

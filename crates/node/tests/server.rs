@@ -215,6 +215,7 @@ impl Environment for Fixed {
 struct Fixture {
     issuer: CertifiedIssuer<'static, KeyPair>,
     address: std::net::SocketAddr,
+    server: NodeServer,
     runtime: Arc<Pretend>,
     dir: tempfile::TempDir,
 }
@@ -238,8 +239,8 @@ impl Fixture {
         let server = NodeServer::new(config, lookup, runtime.clone(), Arc::new(Fixed)).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(server.serve(listener));
-        Self { issuer, address, runtime, dir }
+        tokio::spawn(server.clone().serve(listener));
+        Self { issuer, address, server, runtime, dir }
     }
 
     async fn connect(&self, names: Option<(&str, &str)>) -> TlsStream<TcpStream> {
@@ -308,6 +309,31 @@ async fn only_the_right_certificates_are_served() {
     );
     let mut stream = f.connect(None).await;
     assert!(request(&mut stream, "/healthz").await.is_err(), "no certificate");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_new_connections() {
+    let f = Fixture::new().await;
+    let master = Some(("x", "system:masters"));
+    let shown = |stream: &TlsStream<TcpStream>| {
+        stream.get_ref().1.peer_certificates().unwrap()[0].as_ref().to_vec()
+    };
+    let mut before = f.connect(master).await;
+    let (certificate, key) = issue(&f.issuer, "node", "system:nodes");
+    let tls = |certificate: &str| ServerTls {
+        certificate_pem: certificate.into(),
+        key_pem: key.clone().into(),
+        client_ca_pem: f.issuer.pem().into(),
+    };
+    f.server.set_tls(&tls(&certificate)).unwrap();
+    let mut after = f.connect(master).await;
+    assert_ne!(shown(&before), shown(&after));
+    // One that is broken changes nothing.
+    assert!(f.server.set_tls(&tls("")).is_err());
+    assert_eq!(shown(&f.connect(master).await), shown(&after));
+    for stream in [&mut before, &mut after] {
+        assert!(request(stream, "/healthz").await.unwrap().ends_with("ok"));
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 
 mod certificates;
 mod join;
+mod renewal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,28 +73,40 @@ async fn start(paths: &Paths, joining: Joining) -> Result<node::RunningNode> {
     let https = HttpsConfig {
         server: joining.server.clone(),
         ca: ca.clone(),
-        client: Some((certificate, key)),
+        client: Some((certificate.clone(), key)),
         token: None,
     };
-    let client: Arc<dyn Client> = Arc::new(HttpsClient::new(&https)?);
+    let transport = Arc::new(HttpsClient::new(&https)?);
+    let client: Arc<dyn Client> = transport.clone();
     let config = joining.config(paths, &client).await?;
     let serving = joining.serving_certificate(&files, &config, &client).await?;
     let overlay_id = config.joined.as_ref().map_or(0, |j| j.overlay_id);
-    let running = node::start(node::Setup {
+    let mut running = node::start(node::Setup {
         paths,
         config: &config,
         caches: Caches::new(client.clone(), env.clone()),
         client,
         tls: ServerTls {
-            certificate_pem: serving.0.into_bytes(),
+            certificate_pem: serving.0.clone().into_bytes(),
             key_pem: serving.1.into_bytes(),
-            client_ca_pem: ca.into_bytes(),
+            client_ca_pem: ca.clone().into_bytes(),
         },
         pod_cidr: String::new(),
         overlay_id,
-        env,
+        env: env.clone(),
     })
     .await?;
+    let name = config.node_name.clone();
+    let server = running.server.clone();
+    let renewals = renewal::Renewals {
+        files: Files::new(paths),
+        name,
+        address: config.node_ip,
+        ca,
+        transport,
+        server,
+    };
+    running.spawn(renewals.run(certificate, serving.0, env));
     tell(&config);
     Ok(running)
 }

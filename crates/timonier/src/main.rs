@@ -7,6 +7,7 @@ mod agent;
 mod environment;
 mod logging;
 mod node;
+mod renewal;
 mod server;
 
 use std::io::ErrorKind;

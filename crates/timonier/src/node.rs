@@ -14,7 +14,7 @@ use timonier_meta::Environment;
 use timonier_network::PodNetwork;
 use timonier_node::dns::{DnsConfig, DnsServer};
 use timonier_node::proxy::{ServiceProxy, run_overlay};
-use timonier_node::server::ServerTls;
+use timonier_node::server::{NodeServer, ServerTls};
 use timonier_node::{Node, NodeConfig};
 use timonier_oci::ImageStore;
 use timonier_runtime::EmbeddedRuntime;
@@ -40,6 +40,8 @@ pub struct Setup<'a> {
 
 /// A running node.
 pub struct RunningNode {
+    /// The kubelet's server.
+    pub server: NodeServer,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -68,7 +70,7 @@ pub async fn start(setup: Setup<'_>) -> Result<RunningNode> {
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let served = kubelet_server::Served { runtime, pods: node.pods(), env: setup.env.clone() };
-    kubelet_server::start(&mut tasks, config, setup.tls, served, stop.clone()).await?;
+    let server = kubelet_server::start(&mut tasks, config, setup.tls, served, stop.clone()).await?;
     let gateway = network_config.gateway();
     if let Some(overlay) = host::overlay(config, setup.overlay_id) {
         let way = run_overlay(setup.caches.clone(), network_config.clone(), overlay, stop.clone());
@@ -95,7 +97,7 @@ pub async fn start(setup: Setup<'_>) -> Result<RunningNode> {
             tracing::error!("the node ended: {error}");
         }
     });
-    Ok(RunningNode { tasks, stop })
+    Ok(RunningNode { server, tasks, stop })
 }
 
 fn node_config(setup: &Setup<'_>) -> NodeConfig {
@@ -112,6 +114,17 @@ fn node_config(setup: &Setup<'_>) -> NodeConfig {
 }
 
 impl RunningNode {
+    /// Does something for as long as the node runs.
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = task => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
     /// Ends the node's tasks. Containers, addresses and packet rules stay.
     pub async fn stop(mut self) {
         self.stop.cancel();

@@ -1,6 +1,6 @@
 //! Listening: TLS, HTTP/1.1 and HTTP/2, and an orderly end.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -35,6 +35,14 @@ const MAX_OF_ONE: usize = 2048;
 const DRAIN: Duration = Duration::from_secs(5);
 
 impl ApiServer {
+    /// Shows another certificate from now on; connections stay. One that cannot be used is an
+    /// error, and the one before stays.
+    pub fn set_serving_tls(&self, tls: &ServingTls) -> Result<(), Error> {
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(tls).map_err(Error::Tls)?));
+        *self.serving.write().unwrap_or_else(PoisonError::into_inner) = Some(acceptor);
+        Ok(())
+    }
+
     /// Serves HTTPS until [`ApiServer::shutdown`], then ends open requests in order. Returns when
     /// the last connection is closed or a few seconds are over.
     pub async fn serve(
@@ -42,7 +50,7 @@ impl ApiServer {
         listener: TcpListener,
         tls: &ServingTls,
     ) -> Result<(), Error> {
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(tls).map_err(Error::Tls)?));
+        self.set_serving_tls(tls)?;
         let graceful = GracefulShutdown::new();
         let mut stopping = self.stopping();
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -65,7 +73,9 @@ impl ApiServer {
             let Ok(peer) = peer else { continue };
             let _ = stream.set_nodelay(true);
             let watcher = graceful.watcher();
-            let (server, acceptor) = (self.clone(), acceptor.clone());
+            let serving = self.serving.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let Some(acceptor) = serving else { break };
+            let server = self.clone();
             tokio::spawn(async move {
                 let _places = (place, peer);
                 let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await

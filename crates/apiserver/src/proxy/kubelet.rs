@@ -1,6 +1,6 @@
 //! Connections to kubelets, with this server's own certificate.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls_pki_types::pem::PemObject;
@@ -20,7 +20,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Opens connections to kubelets.
 pub struct KubeletDialer {
-    connector: TlsConnector,
+    connector: RwLock<TlsConnector>,
 }
 
 /// Where a node's kubelet listens.
@@ -32,12 +32,13 @@ pub struct Address {
 impl KubeletDialer {
     /// Prepares TLS. The error says what is wrong with the configuration.
     pub fn new(tls: &KubeletTls) -> Result<Self, String> {
-        let key = PrivateKeyDer::from_pem_slice(&tls.key_pem).map_err(|e| format!("key: {e}"))?;
-        let config = timonier_trust::builder()
-            .with_root_certificates(roots(&tls.ca_pem)?)
-            .with_client_auth_cert(certificates(&tls.certificate_pem)?, key)
-            .map_err(|e| e.to_string())?;
-        Ok(KubeletDialer { connector: TlsConnector::from(Arc::new(config)) })
+        Ok(KubeletDialer { connector: RwLock::new(connector(tls)?) })
+    }
+
+    /// Shows another certificate from now on.
+    pub fn set(&self, tls: &KubeletTls) -> Result<(), String> {
+        *self.connector.write().unwrap_or_else(PoisonError::into_inner) = connector(tls)?;
+        Ok(())
     }
 
     async fn connect(&self, address: &Address) -> Result<TlsStream<TcpStream>, String> {
@@ -45,8 +46,18 @@ impl KubeletDialer {
         let target = (address.host.as_str(), address.port);
         let stream = TcpStream::connect(target).await.map_err(|e| e.to_string())?;
         let _ = stream.set_nodelay(true);
-        self.connector.connect(name, stream).await.map_err(|e| e.to_string())
+        let connector = self.connector.read().unwrap_or_else(PoisonError::into_inner).clone();
+        connector.connect(name, stream).await.map_err(|e| e.to_string())
     }
+}
+
+fn connector(tls: &KubeletTls) -> Result<TlsConnector, String> {
+    let key = PrivateKeyDer::from_pem_slice(&tls.key_pem).map_err(|e| format!("key: {e}"))?;
+    let config = timonier_trust::builder()
+        .with_root_certificates(roots(&tls.ca_pem)?)
+        .with_client_auth_cert(certificates(&tls.certificate_pem)?, key)
+        .map_err(|e| e.to_string())?;
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// Opens a connection to a node's kubelet.

@@ -89,3 +89,56 @@ async fn certificates_say_who_asks() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test]
+async fn renewed_certificates_are_used_by_new_connections() {
+    let (ca, other) = (authority(), authority());
+    let tls = |authority: &Authority| {
+        let (certificate, key) = leaf(authority, "kube-apiserver", "x", &["127.0.0.1"]);
+        ServingTls {
+            certificate_pem: certificate.into_bytes(),
+            key_pem: key.into_bytes(),
+            client_ca_pem: ca.pem().into_bytes(),
+        }
+    };
+    let server = server_with(config(), store().await).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    let (first, serving) = (tls(&ca), server.clone());
+    tokio::spawn(async move { serving.serve(listener, &first).await });
+    let connect = |trusted: &Authority| {
+        let client = Some(leaf(&ca, "admin", "system:masters", &[]));
+        let (server, ca) = (address.clone(), trusted.pem());
+        HttpsClient::new(&HttpsConfig { server, ca, client, token: None }).unwrap()
+    };
+    let options = WriteOptions::default();
+    let create = async |client: &HttpsClient, name: &str| {
+        client.create(&CONFIGMAPS, "default", "", "", config_map(name), &options).await
+    };
+
+    // The client's: from the next request on, while a watch goes on.
+    let client = connect(&ca);
+    let mut watch = client.watch(&CONFIGMAPS, "default", &ListOptions::default()).await.unwrap();
+    watch.next().await.unwrap().unwrap();
+    let (certificate, key) = leaf(&ca, "jane", "dev", &[]);
+    assert!(client.set_certificate(&certificate, "no key").is_err());
+    create(&client, "a").await.unwrap();
+    assert!(matches!(watch.next().await.unwrap().unwrap(), WatchEvent::Added(_)));
+    client.set_certificate(&certificate, &key).unwrap();
+    let error = create(&client, "b").await.unwrap_err();
+    assert!(error.message.contains("User \"jane\""), "{error}");
+    create(&connect(&ca), "c").await.unwrap();
+    assert!(matches!(watch.next().await.unwrap().unwrap(), WatchEvent::Added(_)));
+
+    // The server's: for new connections; one that is broken changes nothing.
+    let before = connect(&ca);
+    create(&before, "d").await.unwrap();
+    let broken = ServingTls { key_pem: Vec::new(), ..tls(&ca) };
+    assert!(server.set_serving_tls(&broken).is_err());
+    create(&connect(&ca), "e").await.unwrap();
+    server.set_serving_tls(&tls(&other)).unwrap();
+    assert!(create(&connect(&ca), "f").await.is_err());
+    create(&connect(&other), "g").await.unwrap();
+    create(&before, "h").await.unwrap();
+    server.shutdown();
+}

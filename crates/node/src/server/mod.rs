@@ -20,7 +20,7 @@ mod stream;
 mod tls;
 pub(crate) mod websocket;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -77,7 +77,7 @@ pub struct NodeServer {
 
 struct Shared {
     config: ServerConfig,
-    acceptor: TlsAcceptor,
+    acceptor: RwLock<TlsAcceptor>,
     lookup: Arc<dyn Lookup>,
     runtime: Arc<dyn Runtime>,
     env: Arc<dyn Environment>,
@@ -92,11 +92,19 @@ impl NodeServer {
         runtime: Arc<dyn Runtime>,
         env: Arc<dyn Environment>,
     ) -> Result<Self, TlsError> {
-        let acceptor = TlsAcceptor::from(tls::configure(&config.tls)?);
+        let acceptor = RwLock::new(TlsAcceptor::from(tls::configure(&config.tls)?));
         let name = config.node_name.clone();
         let figures = Figures::new(name, lookup.clone(), runtime.clone(), env.clone());
         let shared = Shared { config, acceptor, lookup, runtime, env, figures };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Shows another certificate from now on; connections stay. One that cannot be used is an
+    /// error, and the one before stays.
+    pub fn set_tls(&self, tls: &ServerTls) -> Result<(), TlsError> {
+        let acceptor = TlsAcceptor::from(tls::configure(tls)?);
+        *self.shared.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        Ok(())
     }
 
     /// Serves until it is dropped.
@@ -123,7 +131,8 @@ impl NodeServer {
 
     async fn connection(&self, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
-        let handshake = self.shared.acceptor.accept(stream);
+        let acceptor = self.shared.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let handshake = acceptor.accept(stream);
         let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),

@@ -21,8 +21,8 @@ use timonier_object::Value;
 use super::certificates::{Files, Pair};
 use crate::server::joining;
 
-const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+pub const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 /// Between two tries to reach a server that is not there.
 const PAUSE: Duration = Duration::from_secs(2);
 /// How long a node that knows all it needs waits for the API server before it starts without.
@@ -98,15 +98,8 @@ impl Joining {
 
     /// The certificate by which the node is known to the API server.
     pub async fn client_certificate(&self, files: &Files, ca: &str) -> Result<Pair> {
-        let name = format!("system:node:{}", self.name);
-        let request = Request {
-            file: "client",
-            common_name: &name,
-            organizations: &["system:nodes"],
-            dns_names: Vec::new(),
-            addresses: Vec::new(),
-            server: false,
-        };
+        let user = user(&self.name);
+        let request = client_request(&user);
         let old = files.pair(&request);
         if let Some((certificate, key)) = old.filter(|(c, _)| pki::is_valid(c)) {
             if pki::is_young(&certificate) {
@@ -225,15 +218,8 @@ impl Joining {
         config: &ClusterConfig,
         client: &Arc<dyn Client>,
     ) -> Result<Pair> {
-        let name = format!("system:node:{}", self.name);
-        let request = Request {
-            file: "kubelet",
-            common_name: &name,
-            organizations: &["system:nodes"],
-            dns_names: vec![self.name.clone()],
-            addresses: vec![IpAddr::V4(config.node_ip)],
-            server: true,
-        };
+        let user = user(&self.name);
+        let request = serving_request(&user, &self.name, config.node_ip);
         let ask = || files.ask(&**client, KUBELET_SERVING, &request);
         let asked = match files.pair(&request).filter(|(c, _)| pki::is_valid(c)) {
             Some(pair) if pki::is_young(&pair.0) => return Ok(pair),
@@ -244,6 +230,35 @@ impl Joining {
             None => patiently(ask).await,
         };
         asked.context("ask for a serving certificate")
+    }
+}
+
+/// Who a node is to the API server.
+pub fn user(node: &str) -> String {
+    format!("system:node:{node}")
+}
+
+/// The certificate that a node shows the API server.
+pub fn client_request(user: &str) -> Request<'_> {
+    Request {
+        file: "client",
+        common_name: user,
+        organizations: &["system:nodes"],
+        dns_names: Vec::new(),
+        addresses: Vec::new(),
+        server: false,
+    }
+}
+
+/// The certificate that a node's kubelet serves with.
+pub fn serving_request<'a>(user: &'a str, node: &str, address: Ipv4Addr) -> Request<'a> {
+    Request {
+        file: "kubelet",
+        common_name: user,
+        organizations: &["system:nodes"],
+        dns_names: vec![node.to_owned()],
+        addresses: vec![IpAddr::V4(address)],
+        server: true,
     }
 }
 

@@ -21,14 +21,14 @@ pub struct Served {
     pub env: Arc<dyn Environment>,
 }
 
-/// Opens the port and serves until `stop`.
+/// Opens the port and serves until `stop`; gives the server, for its certificate to be renewed.
 pub async fn start(
     tasks: &mut JoinSet<()>,
     config: &ClusterConfig,
     tls: ServerTls,
     served: Served,
     stop: CancellationToken,
-) -> Result<()> {
+) -> Result<NodeServer> {
     let port = config.kubelet_port;
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
         .await
@@ -37,11 +37,12 @@ pub async fn start(
     let Served { runtime, pods, env } = served;
     let server = NodeServer::new(server_config, Arc::new(pods), runtime, env)
         .context("the kubelet's certificate")?;
+    let serving = server.clone();
     tasks.spawn(async move {
         tokio::select! {
-            () = server.serve(listener) => {}
+            () = serving.serve(listener) => {}
             () = stop.cancelled() => {}
         }
     });
-    Ok(())
+    Ok(server)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
-use timonier_apiserver::{ApiServer, Config, FrontProxy, KubeletTls, ServingTls};
+use timonier_apiserver::{ApiServer, Config, FrontProxy};
 use timonier_cli::cluster::{ClusterConfig, Paths};
 use timonier_cli::port;
 use timonier_client::Client;
@@ -51,13 +51,7 @@ pub async fn start(
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.api_port)))
         .await
         .map_err(|error| port::refused("the API server's port", config.api_port, &error))?;
-    let tls = ServingTls {
-        // With the authority behind it: nodes that join know that by its hash.
-        certificate_pem: format!("{}{}", certificates.apiserver.certificate, certificates.ca)
-            .into_bytes(),
-        key_pem: certificates.apiserver.key.clone().into_bytes(),
-        client_ca_pem: certificates.ca.clone().into_bytes(),
-    };
+    let tls = certificates.serving_tls();
     let (report, failure) = watch::channel(None);
     let mut tasks = JoinSet::new();
     let (watched, disk) = (store.clone(), report.clone());
@@ -90,11 +84,7 @@ fn api_config(config: &ClusterConfig, certificates: &Certificates) -> Config {
         node_ports: 30_000..=32_767,
         advertise: Some((IpAddr::V4(config.node_ip), config.api_port)),
         event_ttl: Duration::from_secs(3600),
-        kubelet: Some(KubeletTls {
-            certificate_pem: certificates.kubelet_client.certificate.clone().into_bytes(),
-            key_pem: certificates.kubelet_client.key.clone().into_bytes(),
-            ca_pem: certificates.ca.clone().into_bytes(),
-        }),
+        kubelet: Some(certificates.kubelet_tls()),
         front_proxy: Some(FrontProxy {
             certificate_pem: certificates.front_proxy.certificate.clone().into_bytes(),
             key_pem: certificates.front_proxy.key.clone().into_bytes(),

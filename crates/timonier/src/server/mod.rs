@@ -10,8 +10,9 @@ mod control_plane;
 mod controllers;
 pub mod joining;
 mod readiness;
+mod renewal;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -20,7 +21,6 @@ use timonier_cli::cluster::{ClusterConfig, Paths};
 use timonier_cli::progress::Reporter;
 use timonier_cli::{files, lock, namespaces, preflight};
 use timonier_meta::{Environment, SmolStr};
-use timonier_node::server::ServerTls;
 use timonier_policy::User;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -85,7 +85,16 @@ async fn serve(
         reporter.step(&note);
     }
     joining::publish(&*plane.admin, config, &certificates.ca).await?;
-    let node = node::start(node_setup(paths, config, certificates, &plane, env)).await?;
+    let setup = node_setup(paths, config, certificates, &plane, env.clone());
+    let mut node = node::start(setup).await?;
+    let renewals = renewal::Renewals {
+        paths: paths.clone(),
+        config: config.clone(),
+        certificates: Mutex::new(certificates.clone()),
+        api: plane.api.clone(),
+        kubelet: node.server.clone(),
+    };
+    node.spawn(renewals.run(env));
     reporter.step("the node has started");
     let admin = plane.admin.clone();
     let ready = readiness::wait(&*admin, config, reporter);
@@ -128,11 +137,7 @@ fn node_setup<'a>(
         config,
         client: plane.api.client(itself),
         caches: plane.caches.clone(),
-        tls: ServerTls {
-            certificate_pem: certificates.kubelet.certificate.clone().into_bytes(),
-            key_pem: certificates.kubelet.key.clone().into_bytes(),
-            client_ca_pem: certificates.ca.clone().into_bytes(),
-        },
+        tls: certificates.node_tls(),
         pod_cidr: config.node_pod_cidr.to_string(),
         overlay_id: joining::overlay_id(&certificates.ca),
         env,
