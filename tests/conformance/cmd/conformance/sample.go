@@ -16,7 +16,7 @@ import (
 // tests took four.
 const (
 	samplePasses  = 2
-	sampleSeconds = 3600
+	sampleSeconds = 2400
 	sampleLongest = 40
 )
 

@@ -158,8 +158,13 @@ pub fn private_files(cluster: &Cluster) -> Result {
     };
     equal("the data directory's mode", mode(&cluster.data)?, 0o700)?;
     let mut private = vec![cluster.data.join("admin.kubeconfig"), cluster.user_kubeconfig()];
-    let pki = fs::read_dir(cluster.data.join("pki")).map_err(|e| e.to_string())?;
-    private.extend(pki.flatten().map(|e| e.path()));
+    // The authority of the front proxy has a directory of its own.
+    let proxy = cluster.data.join("pki/front-proxy");
+    equal("the mode of the front proxy's directory", mode(&proxy)?, 0o700)?;
+    for directory in [cluster.data.join("pki"), proxy.clone()] {
+        let files = fs::read_dir(directory).map_err(|e| e.to_string())?;
+        private.extend(files.flatten().map(|e| e.path()).filter(|path| *path != proxy));
+    }
     let keys = private.iter().filter(|p| p.extension().is_some_and(|e| e == "key")).count();
     equal("there are keys", keys > 4, true)?;
     let store = fs::read_dir(cluster.data.join("store")).map_err(|e| e.to_string())?;
